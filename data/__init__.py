@@ -1,0 +1,115 @@
+"""Images and masks for the lesson: what every data set here looks like.
+
+`data.ph2.load()` returns `Samples`; the notebooks need nothing else.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.model_selection import train_test_split
+
+ROOT = Path(__file__).resolve().parent
+
+
+class DataError(Exception):
+    """Says in one sentence what is wrong with the data and what to do."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N images with their masks, resized to one common size.
+
+    images      uint8 (N, H, W, 3), RGB
+    masks       bool (N, H, W), True = lesion (or person)
+    names       list of N names, sorted
+    groups      (N,) what a split must respect: PH²'s diagnoses
+    source      "PH2" or "procedural sample"
+    mask_files  list of N paths, the masks as they came
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    names: list
+    groups: np.ndarray
+    source: str
+    mask_files: list
+
+    def __len__(self):
+        return len(self.names)
+
+    def native_mask(self, row):
+        """The untouched mask of one row: bool (H₀, W₀), in its own size.
+
+        A result is scored against this mask, not against the resized one.
+        Raises DataError if the file is gone or unreadable.
+        """
+        return read_mask(self.mask_files[row])
+
+
+def read_image(path):
+    """One picture as uint8 (H, W, 3), RGB; DataError if unreadable."""
+    return np.asarray(_open(path, "RGB"))
+
+
+def read_mask(path):
+    """One mask as bool (H, W), white = True; DataError if unreadable.
+
+    1-bit, grey and RGB files all come out alike.
+    """
+    return np.asarray(_open(path, "L")) > 127
+
+
+def _open(path, mode):
+    try:
+        with Image.open(path) as picture:
+            return picture.convert(mode)
+    # Pillow reports a damaged file by any of these.
+    except (OSError, ValueError, SyntaxError, OverflowError,
+            Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as a picture ({error}); "
+                        "get the file again from its source.") from error
+
+
+def resize_image(image, size):
+    """Shrink or enlarge an image with anti-aliasing.
+
+    image: uint8 (H₀, W₀, 3); size: (H, W). Returns uint8 (H, W, 3).
+    """
+    picture = Image.fromarray(image)
+    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask, size):
+    """Resize a mask; a pixel is set where at least half of it was covered.
+
+    mask: bool (H₀, W₀); size: (H, W). Returns bool (H, W).
+    """
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    resized = picture.resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(resized) >= 128
+
+
+def stratified_split(groups, seed, valid=0.1, test=0.2):
+    """Split rows so that every part has the same share of each group.
+
+    groups: (N,) labels; valid, test: fractions of N, the rest is train.
+    Returns three sorted, disjoint arrays of row numbers: train, valid,
+    test. The same seed gives the same rows on every machine.
+    Raises DataError if a group is too small to be in all three parts.
+    """
+    groups = np.asarray(groups)
+    n_valid, n_test = round(valid * len(groups)), round(test * len(groups))
+    rows = np.arange(len(groups))
+    try:
+        rest, test_rows = train_test_split(
+            rows, test_size=n_test, stratify=groups, random_state=seed)
+        train_rows, valid_rows = train_test_split(
+            rest, test_size=n_valid, stratify=groups[rest],
+            random_state=seed)
+    except ValueError as error:
+        raise DataError(f"{len(groups)} rows cannot be split by group into "
+                        f"train, valid and test ({error}); use more images "
+                        "of each group.") from error
+    return np.sort(train_rows), np.sort(valid_rows), np.sort(test_rows)
