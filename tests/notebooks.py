@@ -1,0 +1,45 @@
+"""Reads notebooks for the tests: cells by tag, runs with other parameters."""
+
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ["SemanticSegmentationPytorch.ipynb"]
+
+
+def read(name):
+    """The saved notebook of this name at the top of the repository."""
+    return nbformat.read(ROOT / name, as_version=4)
+
+
+def code_cells(notebook, tag=None):
+    """The code cells of a notebook; only those with a tag, if given."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"
+            and (tag is None or tag in cell.metadata.get("tags", []))]
+
+
+def lifted(name, imports, tag):
+    """Run only the cells with a tag; returns the names they define."""
+    namespace = {}
+    exec(imports, namespace)
+    for cell in code_cells(read(name), tag):
+        exec(cell.source, namespace)
+    return namespace
+
+
+def run(name, parameters, last_cell):
+    """Run a notebook with other parameters and one more cell at its end.
+
+    Returns what the last cell printed. Any error in a cell is raised.
+    """
+    notebook = read(name)
+    place = notebook.cells.index(code_cells(notebook, "parameters")[0])
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(parameters))
+    notebook.cells.append(nbformat.v4.new_code_cell(last_cell))
+    NotebookClient(notebook, timeout=600, kernel_name="python3",
+                   resources={"metadata": {"path": str(ROOT)}}).execute()
+    return "".join(output.text for output in notebook.cells[-1].outputs
+                   if output.output_type == "stream"
+                   and output.name == "stdout")
