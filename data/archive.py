@@ -54,9 +54,19 @@ def locked(target):
         raise DataError(f"{target.parent} is not writable ({error}); make "
                         "it writable or copy the lesson elsewhere.") \
             from error
-    with lock:
-        lock.release()  # `with` counted a second time
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def ensure(target, make):
+    """Return the folder `target`; make(target) if it is not there yet."""
+    if not target.is_dir():
+        with locked(target):
+            if not target.is_dir():  # nobody made it while we waited
+                make(target)
+    return target
 
 
 @contextmanager

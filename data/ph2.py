@@ -23,7 +23,7 @@ from data import (
     resize_image,
     resize_mask,
 )
-from data.archive import Mirror, beside, fetch, locked, unpack
+from data.archive import Mirror, beside, ensure, fetch, unpack
 from data.synthetic import dermoscopy
 
 OFFICIAL_PAGE = "https://www.fc.up.pt/addi/ph2%20database.html"
@@ -88,11 +88,7 @@ def find():
             raise DataError(f"SEGMENTATION_DATA names {named}, which is not "
                             "a folder; correct it or unset it.")
         return Path(named)
-    target = ROOT / "PH2Dataset"
-    with locked(target):
-        if not target.is_dir():
-            unpack_or_fetch(target)
-    return target
+    return ensure(ROOT / "PH2Dataset", unpack_or_fetch)
 
 
 def unpack_or_fetch(target):
@@ -116,12 +112,19 @@ def draw_sample():
     program = Path(dermoscopy.__file__).read_bytes()
     version = hashlib.sha256(program).hexdigest()[:8]
     target = writable_folder() / "procedural" / f"dermoscopy-{version}"
-    with locked(target):
-        if not target.is_dir():
-            with beside(target) as temporary:
-                dermoscopy.write_dataset(temporary / "sample")
-                (temporary / "sample").rename(target)
-    return target
+    return ensure(target, write_sample)
+
+
+def write_sample(target):
+    """Draw the procedural sample into the new folder `target`."""
+    try:
+        with beside(target) as temporary:
+            dermoscopy.write_dataset(temporary / "sample")
+            (temporary / "sample").rename(target)
+    except OSError as error:
+        raise DataError(f"the procedural sample could not be written to "
+                        f"{target.parent} ({error}); make room there.") \
+            from error
 
 
 def writable_folder():

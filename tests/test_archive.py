@@ -214,9 +214,7 @@ import sys
 from pathlib import Path
 from data import archive
 target = Path(sys.argv[2])
-with archive.locked(target):
-    if not target.is_dir():
-        archive.unpack(Path(sys.argv[1]), target)
+archive.ensure(target, lambda _: archive.unpack(Path(sys.argv[1]), target))
 print(sum(1 for path in target.rglob("*") if path.is_file()))
 """
 

@@ -1,5 +1,6 @@
 """PH² is read whole and right, or refused in one clear sentence."""
 
+import errno
 import shutil
 import time
 
@@ -235,3 +236,14 @@ def test_an_anti_aliased_mask_is_cut_at_half():
     mask[:, :5] = True
     small = data.resize_mask(mask, (2, 4))
     assert small.tolist() == [[True, True, True, False]] * 2
+
+
+def test_a_sample_that_does_not_fit_gets_a_sentence(tmp_path, monkeypatch):
+    def write_a_little(folder):
+        folder.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ph2.dermoscopy, "write_dataset", write_a_little)
+    with pytest.raises(DataError, match="could not be written.*No space"):
+        ph2.write_sample(tmp_path / "sample")
+    assert list(tmp_path.iterdir()) == []
