@@ -35,7 +35,7 @@ MIRRORS = (
 )
 ARCHIVE_NAMES = ("PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")
 # The index is the code in PH²'s table.
-DIAGNOSES = np.array(["common nevus", "atypical nevus", "melanoma"])
+DIAGNOSES = np.array(dermoscopy.DIAGNOSES)
 EXPECTED = {"common nevus": 80, "atypical nevus": 80, "melanoma": 40}
 SOURCES = ("auto", "download", "sample")
 # IMD002.bmp and IMD002_lesion.bmp, but not IMD002_R1_Label4.bmp.

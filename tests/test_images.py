@@ -11,10 +11,17 @@ DRAW = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(DRAW)
 
 
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with every diagram, drawn once."""
+    folder = tmp_path_factory.mktemp("images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DRAW, "FOLDER", folder)
+        DRAW.main()
+    return folder
+
+
 @pytest.mark.parametrize("name", DRAW.FIGURES)
-def test_the_saved_diagram_is_what_the_script_draws(name, tmp_path,
-                                                    monkeypatch):
-    monkeypatch.setattr(DRAW, "FOLDER", tmp_path)
-    DRAW.main()
-    assert (tmp_path / f"{name}.svg").read_bytes() \
+def test_the_saved_diagram_is_what_the_script_draws(name, drawn):
+    assert (drawn / f"{name}.svg").read_bytes() \
         == (ROOT / "images" / f"{name}.svg").read_bytes()
