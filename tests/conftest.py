@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rars
+import torchvision  # noqa: F401  before TensorFlow, or LLVM aborts
 from PIL import Image
 
 from data import archive, ph2

@@ -6,7 +6,9 @@ import nbformat
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ["SemanticSegmentationPytorch.ipynb"]
+PYTORCH = "SemanticSegmentationPytorch.ipynb"
+TENSORFLOW = "SemanticSegmentationTF.ipynb"
+NAMES = [PYTORCH, TENSORFLOW]
 
 
 def read(name):
@@ -14,17 +16,27 @@ def read(name):
     return nbformat.read(ROOT / name, as_version=4)
 
 
-def code_cells(notebook, tag=None):
-    """The code cells of a notebook; only those with a tag, if given."""
+def tags_of(cell):
+    """The tags of a cell, a list that may be empty."""
+    return cell.metadata.get("tags", [])
+
+
+def code_cells(notebook, *tags):
+    """The code cells of a notebook; only those with one of the tags."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"
-            and (tag is None or tag in cell.metadata.get("tags", []))]
+            and (not tags or set(tags) & set(tags_of(cell)))]
 
 
-def lifted(name, imports, tag):
-    """Run only the cells with a tag; returns the names they define."""
+def lifted(name, *tags):
+    """Run a notebook's imports, and then only the cells with these tags.
+
+    Returns the names that they define; change one, and the functions
+    among them see it.
+    """
+    cells = code_cells(read(name))
     namespace = {}
-    exec(imports, namespace)
-    for cell in code_cells(read(name), tag):
+    exec(cells[0].source, namespace)
+    for cell in code_cells(read(name), *tags):
         exec(cell.source, namespace)
     return namespace
 
