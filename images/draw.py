@@ -1,10 +1,11 @@
-"""Draw the lesson's figures as SVG files beside this script.
+"""Draw the lesson's figures beside this script.
 
-    python images/draw.py
+    python -m images.draw
 
-Positions and sizes are inches, counted from a figure's lower left corner.
-The colours are those of Okabe and Ito: colour-blind readers can tell them
-apart. Words, places or hatching tell the same, for prints in grey.
+Diagrams are SVG files, pictures JPEG files. Positions and sizes in the
+diagrams are inches, counted from a figure's lower left corner. The colours
+are those of Okabe and Ito: colour-blind readers can tell them apart. Words,
+places or hatching tell the same, for prints in grey.
 """
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
+
+from data.synthetic import dermoscopy
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -311,12 +314,63 @@ def draw_overlap():
     return figure
 
 
+def draw_loss():
+    """Three losses of one lesion pixel against its logit.
+
+    Cross-entropy pulls hardest where the network is sure and wrong. The
+    squared error flattens there, and so does a cross-entropy that gets a
+    sigmoid too many: the trap.
+    """
+    figure = Figure(figsize=(9, 5), facecolor=WHITE, layout="constrained")
+    ax = figure.add_subplot()
+    logit = np.linspace(-6, 6, 241)
+    probability = 1 / (1 + np.exp(-logit))
+    curves = [
+        (-np.log(probability), BLUE, "-", "cross-entropy: −log p",
+         (-2.7, 3.2)),
+        ((1 - probability) ** 2, GREEN, "--", "squared error: (1 − p)²",
+         (-5.9, 1.27)),
+        (np.log(1 + np.exp(-probability)), VERMILION, "-.",
+         "the trap: a sigmoid too many", (0.95, 0.62))]
+    for loss, color, style, name, (x, y) in curves:
+        ax.plot(logit, loss, color=color, linestyle=style, lw=3)
+        write(ax, x, y, name, color=color, ha="left", weight="bold")
+    ax.axvline(0, color=DARK, lw=1, linestyle=":")
+    ax.plot(0, np.log(2), "o", color=BLUE, ms=9)
+    ax.annotate("p = 0.5 costs ln 2 ≈ 0.69", (0.1, 0.75), (1.2, 1.7),
+                size=15, color=DARK, arrowprops={"arrowstyle": "-|>"})
+    ax.set(xlim=(-6, 6), ylim=(0, 5))
+    ax.set_xlabel("logit z of a lesion pixel\n← sure and wrong"
+                  "                          sure and right →", size=15)
+    ax.set_ylabel("loss", size=15)
+    ax.tick_params(labelsize=14)
+    return figure
+
+
+def draw_gallery():
+    """Procedural pictures with their outlines, four of each diagnosis."""
+    figure = Figure(figsize=(9, 6), facecolor=WHITE, layout="constrained")
+    axes = figure.subplots(len(dermoscopy.DIAGNOSES), 4)
+    generator = np.random.default_rng(12)
+    for diagnosis, row in enumerate(axes):
+        row[0].set_title(dermoscopy.DIAGNOSES[diagnosis], loc="left",
+                         size=17)
+        for ax in row:
+            image, mask = dermoscopy.draw(generator, diagnosis)
+            ax.imshow(image)
+            ax.contour(mask, levels=[0.5], colors="cyan", linewidths=2)
+            ax.set_axis_off()
+    return figure
+
+
 FIGURES = {
-    "kinds": draw_kinds,
-    "encoder-decoder": draw_encoder_decoder,
-    "segnet": draw_segnet,
-    "unet": draw_unet,
-    "overlap": draw_overlap,
+    "kinds.svg": draw_kinds,
+    "encoder-decoder.svg": draw_encoder_decoder,
+    "loss.svg": draw_loss,
+    "segnet.svg": draw_segnet,
+    "unet.svg": draw_unet,
+    "overlap.svg": draw_overlap,
+    "gallery.jpg": draw_gallery,
 }
 
 
@@ -329,7 +383,9 @@ def main():
                      "svg.fonttype": "path",
                      "font.family": "DejaVu Sans"})
     for name, draw in FIGURES.items():
-        draw().savefig(FOLDER / f"{name}.svg", metadata={"Date": None})
+        options = {"metadata": {"Date": None}} if name.endswith("svg") \
+            else {"dpi": 100}
+        draw().savefig(FOLDER / name, **options)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,8 @@ def lifted(name, *tags):
     Returns the names that they define; change one, and the functions
     among them see it.
     """
-    cells = code_cells(read(name))
     namespace = {}
-    exec(cells[0].source, namespace)
-    for cell in code_cells(read(name), *tags):
+    for cell in code_cells(read(name), "imports", *tags):
         exec(cell.source, namespace)
     return namespace
 

@@ -18,7 +18,16 @@ import pytest
 import tensorflow as tf
 import torch
 import torch.nn.functional as F
-from notebooks import NAMES, PYTORCH, ROOT, TENSORFLOW, lifted, read, tags_of
+from notebooks import (
+    NAMES,
+    PYTORCH,
+    ROOT,
+    TENSORFLOW,
+    code_cells,
+    lifted,
+    read,
+    tags_of,
+)
 from scipy.ndimage import gaussian_filter
 from test_lesson import mask_pairs
 from torch import nn
@@ -189,6 +198,22 @@ def test_logits_agree(twins, size, training):
 
 
 @BOTH_MODELS
+@pytest.mark.parametrize("training", [True, False])
+def test_logits_agree_as_the_lesson_runs(pytorch, tensorflow, name,
+                                         training):
+    """In float32; a swapped maximum may disturb a few pixels."""
+    torch.manual_seed(0)
+    one, other = pytorch["initialise"](pytorch[name]()), tensorflow[name]()
+    copy_weights(one, other)
+    images = a_batch((96, 128))[0].astype(np.float32)
+    with torch.no_grad():
+        expected = one.train(training)(channels_first(images))
+    difference = np.abs(other(images, training=training)
+                        - channels_last(expected))
+    assert np.quantile(difference, 0.99) < 1e-4
+
+
+@BOTH_MODELS
 def test_running_statistics_move_alike(twins):
     one, other = twins
     images, _ = a_batch((96, 128))
@@ -290,12 +315,25 @@ def test_the_initial_weights_are_as_widely_spread(pytorch, tensorflow):
             assert np.std(other) == pytest.approx(np.std(one), rel=0.3)
 
 
+def test_the_head_starts_with_small_weights(pytorch, tensorflow):
+    torch.manual_seed(0)
+    keras.utils.set_random_seed(0)
+    widths = (32, 32)
+    ours = [pytorch["initialise"](pytorch["SegNet"](widths)).head.weight
+            .detach().numpy() for _ in range(10)]
+    theirs = [tensorflow["SegNet"](widths).layers[-1].kernel.numpy()
+              for _ in range(10)]
+    assert np.std(ours) == pytest.approx(0.1, rel=0.15)
+    assert np.std(theirs) == pytest.approx(0.1, rel=0.15)
+
+
 # Training
 
 def both_fit(pytorch, tensorflow, monkeypatch, twins, epochs, n_batches):
     """Let both notebooks' `fit` train the twins on the same batches.
 
-    Returns both histories and the learning rates of every step.
+    Returns both histories, and the optimizers' settings in every step:
+    learning rate, ε, weight decay, and Adam's two betas.
     """
     def pytorch_batches(images, masks):
         return DataLoader(TensorDataset(channels_first(images),
@@ -312,24 +350,32 @@ def both_fit(pytorch, tensorflow, monkeypatch, twins, epochs, n_batches):
         monkeypatch.setitem(side, "validation_batches",
                             batches(*a_batch(count=8, seed=1)))
 
-    rates, keras_rates = [], []
+    settings, keras_settings = [], []
     keras_fit = keras.Model.fit
 
+    def note(optimizer, *_):
+        group = optimizer.param_groups[0]
+        settings.append([group["lr"], group["eps"], group["weight_decay"],
+                         *group["betas"]])
+
     def fit_and_note(model, *arguments, callbacks, **options):
-        note = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: keras_rates.append(
-                float(model.optimizer.learning_rate)))
-        return keras_fit(model, *arguments, callbacks=[*callbacks, note],
-                         **options)
+        def note(batch, logs):
+            adam = model.optimizer
+            keras_settings.append([
+                float(adam.learning_rate), adam.epsilon, adam.weight_decay,
+                adam.beta_1, adam.beta_2])
+
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+        return keras_fit(model, *arguments,
+                         callbacks=[*callbacks, callback], **options)
 
     monkeypatch.setattr(keras.Model, "fit", fit_and_note)
-    hook = register_optimizer_step_pre_hook(
-        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    hook = register_optimizer_step_pre_hook(note)
     one, other = twins
     history = pytorch["fit"](one, "PyTorch")
     hook.remove()
     keras_history = tensorflow["fit"](other, "TensorFlow")
-    return history, keras_history, rates, keras_rates
+    return history, keras_history, settings, keras_settings
 
 
 @BOTH_MODELS
@@ -348,8 +394,11 @@ def test_what_parts_them_is_adams_epsilon(pytorch, tensorflow, monkeypatch,
     """Keras adds ε before it corrects the bias of v, PyTorch after.
 
     Where gradients are as small as ε, this matters. Without ε, one step
-    leaves no difference but that of rounding.
+    leaves no difference but that of rounding, and be the weight decay a
+    thousand times as strong.
     """
+    for side in (pytorch, tensorflow):
+        monkeypatch.setitem(side, "WEIGHT_DECAY", 10)
     adam, keras_adam = torch.optim.AdamW, keras.optimizers.AdamW
     monkeypatch.setattr(
         torch.optim, "AdamW",
@@ -366,10 +415,10 @@ def test_what_parts_them_is_adams_epsilon(pytorch, tensorflow, monkeypatch,
 def test_ten_steps_stay_together(pytorch, tensorflow, monkeypatch, twins):
     """After ten steps, they are a tenth as far apart as they have moved."""
     before = weights_of_both(*twins)[0]
-    history, keras_history, rates, keras_rates = both_fit(
+    history, keras_history, settings, keras_settings = both_fit(
         pytorch, tensorflow, monkeypatch, twins, epochs=2, n_batches=5)
-    assert len(rates) == 10
-    assert keras_rates == pytest.approx(rates, rel=1e-6)
+    assert len(settings) == 10
+    np.testing.assert_allclose(keras_settings, settings, rtol=1e-6)
     assert list(history.columns) == list(keras_history.columns)
     ours, theirs = weights_of_both(*twins)
     np.testing.assert_allclose(keras_history, history, atol=0.01)
@@ -486,7 +535,14 @@ def test_colours_change_as_in_torchvision(tensorflow):
 
 
 def disc_facts(image, mask):
-    """Where a disc is, how large, and the colour of its picture."""
+    """Where a disc is, how large, and the colour of its picture.
+
+    The disc is darker than the rest; its mask must have moved with it.
+    """
+    assert set(np.unique(mask)) <= {0, 1}
+    grey = image.mean(axis=-1)
+    dark = grey < (np.median(grey) + grey[mask > 0].mean()) / 2
+    assert np.mean(dark == (mask > 0)) > 0.95
     rows, columns = np.nonzero(mask)
     mean = image.mean(axis=(0, 1))
     return [rows.mean(), columns.mean(), mask.sum(), *mean,
@@ -497,7 +553,7 @@ def test_augmentation_is_as_strong(pytorch, tensorflow):
     """Both augment one picture 500 times: as much change on average."""
     size = tensorflow["HEIGHT"], tensorflow["WIDTH"]
     rows, columns = np.indices(size)
-    mask = np.hypot(rows - 40, columns - 70) < 15
+    mask = np.hypot(rows - 48, columns - 32) < 12
     image = np.where(mask[..., None], [130, 90, 70], [210, 160, 140])
     image = image.astype(np.uint8)
     n = 500
@@ -574,8 +630,7 @@ def test_each_section_links_to_its_twin(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_importing_prints_no_log(name):
-    source = next(cell.source for cell in read(name).cells
-                  if cell.cell_type == "code")
+    source = code_cells(read(name), "imports")[0].source
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT,
                           capture_output=True, text=True, check=True)
     assert done.stderr == ""
