@@ -150,7 +150,7 @@ def test_each_section_begins_a_slide(name):
                 and cell.cell_type == "markdown":
             assert kind == "slide", cell.source
         else:
-            assert kind in ("slide", "subslide", "notes", "skip")
+            assert kind in ("slide", "subslide", "-", "notes", "skip")
 
 
 @pytest.mark.parametrize("name", NAMES)
