@@ -202,3 +202,14 @@ def test_cells_can_be_read_at_a_glance(name):
         limit = 40 if "model" in tags_of(cell) else 45
         assert len(lines) <= limit, cell.source
         assert max(map(len, lines)) <= 78, cell.source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_without_its_folder_says_what_to_do(name, tmp_path,
+                                                       monkeypatch):
+    check = code_cells(read(name))[0].source
+    monkeypatch.chdir(ROOT)
+    exec(check, {})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="Get the whole repository"):
+        exec(check, {})

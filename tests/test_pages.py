@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import yaml
 from nbconvert import SlidesExporter
 from notebooks import NAMES, ROOT, code_cells, read
 from traitlets.config import Config
@@ -138,6 +140,24 @@ def test_the_spelling_check_finds_a_mistake():
                           input="a segmenation netwrok", text=True,
                           capture_output=True, cwd=ROOT, check=False)
     assert "network" in done.stdout
+
+
+# What other tools read
+
+def test_the_dev_container_installs_as_the_readme_does():
+    container = json.loads(text_of(".devcontainer/devcontainer.json"))
+    command = container["postCreateCommand"]
+    assert f"{command} && " in text_of("README.md")
+    version = re.search(r"python:(\d+\.\d+)", container["image"])[1]
+    assert f"{version}" in tomllib.loads(text_of("pyproject.toml"))[
+        "project"]["requires-python"]
+
+
+def test_the_citation_can_be_read():
+    citation = yaml.safe_load(text_of("CITATION.cff"))
+    for key in ["cff-version", "title", "message", "authors"]:
+        assert citation[key]
+    assert citation["title"] == text_of("README.md").splitlines()[0][2:]
 
 
 # Slides
