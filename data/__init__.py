@@ -3,14 +3,19 @@
 `data.ph2.load()` returns `Samples`; the notebooks need nothing else.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+import pi_heif
+from PIL import Image, ImageOps
 from sklearn.model_selection import train_test_split
 
 ROOT = Path(__file__).resolve().parent
+# No others: Pillow reads some formats by starting other programs.
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+pi_heif.register_heif_opener()  # the pictures of many phones
 
 
 class DataError(Exception):
@@ -48,28 +53,57 @@ class Samples:
         return read_mask(self.mask_files[row])
 
 
-def read_image(path):
-    """One picture as uint8 (H, W, 3), RGB; DataError if unreadable."""
-    return np.asarray(_open(path, "RGB"))
+def read_image(file, name=None):
+    """One picture as uint8 (H, W, 3), RGB, upright, on white if transparent.
+
+    file is a path or an open file, name what to call it in a sentence.
+    Raises DataError if it is unreadable or larger than Pillow's limit of
+    89 million pixels, which takes up to 1.5 GB to read.
+    """
+    return np.asarray(_open(file, _to_rgb, name))
 
 
 def read_mask(path):
     """One mask as bool (H, W), white = True; DataError if unreadable.
 
-    1-bit, grey and RGB files all come out alike.
+    1-bit, grey and RGB files all come out alike; transparency is ignored.
     """
-    return np.asarray(_open(path, "L")) > 127
+    return np.asarray(_open(path, lambda mask: mask.convert("L"))) > 127
 
 
-def _open(path, mode):
+def _open(file, convert, name=None):
     try:
-        with Image.open(path) as picture:
-            return picture.convert(mode)
-    # Pillow reports a damaged file by any of these.
-    except (OSError, ValueError, SyntaxError, OverflowError,
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage that it can bear
+            # Between its limit and twice that, Pillow would only warn.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as picture:
+                return convert(picture)
+    except (Image.DecompressionBombWarning,
             Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as a picture ({error}); "
-                        "get the file again from its source.") from error
+        raise DataError(f"{name or file} has more than "
+                        f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels;"
+                        " shrink it first.") from error
+    # Pillow's readers report a damaged file by almost any exception.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{name or file} cannot be read as a picture "
+                        f"({reason}); get it again, or save it as JPEG or "
+                        "PNG.") from error
+
+
+def _to_rgb(picture):
+    picture = ImageOps.exif_transpose(picture)  # phones store how to turn it
+    if picture.mode.startswith(("I", "F")):  # 16 or 32 bits: stretch
+        values = np.nan_to_num(np.asarray(picture, np.float64))
+        values = values - values.min()
+        picture = Image.fromarray(
+            np.uint8(255 * values / max(values.max(), 1e-300)))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
 
 
 def resize_image(image, size):

