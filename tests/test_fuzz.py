@@ -305,6 +305,8 @@ def test_a_locked_archive_is_refused_and_asks_nothing(tmp_path):
     for signature, offset in [(b"PK\3\4", 6), (b"PK\1\2", 8)]:
         content[content.index(signature) + offset] |= 1  # "encrypted"
     assert not assert_unpacked_or_refused(bytes(content), tmp_path)
+    with pytest.raises(DataError, match="locked by a password"):
+        archive.unpack(tmp_path / "archive", tmp_path / "home/target")
 
 
 def test_7_zip_gets_limited_time(tmp_path, monkeypatch):

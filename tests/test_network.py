@@ -166,7 +166,19 @@ def test_a_good_archive_is_kept_when_the_disk_is_full(
 
     with monkeypatch.context() as patch, pytest.raises(DataError):
         patch.setattr(archive, "check_size", full)
-        archive.fetch([server.mirror("PH2.zip")] * 2, target)
+        archive.fetch([server.mirror("PH2.zip"), server.mirror("b.zip")],
+                      target)
+    # No other mirror is asked: its archive would not fit either.
+    assert server.requests == ["PH2.zip"]
     archive.fetch([server.mirror("PH2.zip")], target)
     assert server.requests == ["PH2.zip"]  # fetched once, unpacked later
     assert tree(target) == tree(whole_ph2)
+
+
+def test_half_a_download_of_a_killed_run_is_removed(server, target):
+    downloads = target.parent / "downloads"
+    downloads.mkdir()
+    (downloads / "tmp1234").write_bytes(b"half")
+    with pytest.raises(DataError, match="answered 404"):
+        archive.fetch([server.mirror("gone.zip")], target)
+    assert list(downloads.iterdir()) == []

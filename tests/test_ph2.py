@@ -183,7 +183,9 @@ def test_reads_the_folder_that_the_environment_names(data_folder, whole_ph2,
 
 
 @pytest.mark.parametrize(("size", "source"), [
-    (SIZE, "dropbox"), ((6, 0), "sample"), ((6,), "sample")])
+    (SIZE, "dropbox"), ((6, 0), "sample"), ((6,), "sample"),
+    ((6.0, 8), "sample"), (6, "sample"), ("68", "sample"),
+    ((6, 10**6), "sample"), (None, "sample")])
 def test_refuses_parameters_it_does_not_know(size, source, data_folder):
     with pytest.raises(DataError):
         ph2.load(size, source)

@@ -106,6 +106,7 @@ def png_of(width, height):
 
 UNREADABLE = {
     "20000x20000.png": png_of(20_000, 20_000),
+    "10000x9000.png": png_of(10_000, 9_000),
     "text.jpg": b"This is no picture.",
     "page.png": b"<!doctype html><title>Sign in</title>",
     "empty.png": b"",
@@ -150,6 +151,8 @@ def test_what_is_no_picture_gets_a_sentence(name):
     with pytest.raises(DataError, match=name) as error:
         data.read_image(io.BytesIO(UNREADABLE[name]), name)
     assert_one_sentence(error.value)
+    assert "Ghostscript" not in str(error.value)  # nor is it looked for
+    assert ("million pixels" in str(error.value)) == ("0000x" in name)
     TRIED["kinds of pictures"] += 1
 
 

@@ -9,7 +9,9 @@ import struct
 import subprocess
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import TRIED, assert_one_sentence, trials
 from hypothesis import HealthCheck, given, settings
@@ -202,6 +204,38 @@ def test_a_damaged_file_is_read_or_refused(trials, loader, tmp_path):
     settings(max_examples=trials, deadline=None, database=None,
              derandomize=True, suppress_health_check=list(HealthCheck))(
         given(changed([own.read_bytes()]))(check))()
+
+
+def half_a_file(*arguments, **options):
+    """Stands for a program that is killed, or a disk that fills up."""
+    [file] = [one for one in arguments if isinstance(one, Path)]
+    file.write_bytes(b"half")
+    raise OSError("No space left on device")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_save_leaves_the_old_file(name, tmp_path, monkeypatch):
+    notebook = lifted(name, "model")
+    [saving] = [cell for cell in code_cells(read(name))
+                if "part.replace(weights_file)" in cell.source]
+    if name == PYTORCH:
+        notebook["save_file"] = half_a_file
+    else:
+        monkeypatch.setattr(notebook["keras"].Sequential, "save",
+                            lambda model, file: half_a_file(file))
+    monkeypatch.setattr(notebook["ph2"], "writable_folder", lambda: tmp_path)
+    old = tmp_path / "weights" / ("unet-pytorch.safetensors"
+                                  if name == PYTORCH else "unet-keras.keras")
+    old.parent.mkdir()
+    old.write_bytes(b"whole")
+    layers = notebook.get("layers")
+    with pytest.raises(OSError, match="No space"):
+        exec(saving.source, {
+            **notebook, "models": {"U-Net": notebook["UNet"]()},
+            "mean": np.zeros(3), "deviation": np.ones(3),
+            "samples": SimpleNamespace(source="procedural sample"),
+            "standardise": layers and layers.Rescaling(1.0)})
+    assert old.read_bytes() == b"whole"
 
 
 def test_nothing_of_ours_can_unpickle():

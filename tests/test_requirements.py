@@ -1,0 +1,39 @@
+"""What is installed is pinned, and the lock file belongs to the pins."""
+
+import re
+
+from notebooks import ROOT
+from packaging.requirements import Requirement
+
+LINES = (ROOT / "requirements.txt").read_text().splitlines()
+PINS = [Requirement(line.split("#")[0]) for line in LINES
+        if line.split("#")[0].strip()]
+LOCK = (ROOT / "requirements.lock").read_text()
+# An entry is one line, continued by a backslash before each of its hashes.
+ENTRIES = re.findall(r"^([a-z0-9][\w.-]*==\S+)(.*(?:\n +--hash=.*)+)", LOCK,
+                     re.MULTILINE)
+
+
+def test_every_package_is_pinned_to_one_version():
+    assert len(PINS) > 20
+    for pin in PINS:
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
+
+
+def test_the_lock_has_every_pin():
+    locked = {entry for entry, _ in ENTRIES}
+    for pin in PINS:
+        assert f"{pin.name}{pin.specifier}" in locked, pin
+
+
+def test_everything_in_the_lock_has_its_hashes():
+    packages = re.findall(r"^[a-z0-9].*==.*", LOCK, re.MULTILINE)
+    assert len(ENTRIES) == len(packages) > len(PINS)
+    for entry, rest in ENTRIES:
+        hashes = re.findall(r"--hash=sha256:[0-9a-f]{64}(?: \\)?$", rest,
+                            re.MULTILINE)
+        assert len(hashes) == rest.count("--hash=") > 0, entry
+
+
+def test_the_lock_names_no_place_to_get_packages_from():
+    assert "http" not in re.sub(r"\bhttp(core|x|tools)\b", "", LOCK)
