@@ -209,11 +209,10 @@ def is_plain(path):
 
 def is_safe(name):
     """Whether a name leads to one file below the target, on any system."""
-    # Windows' rules also find drive letters and backslashes.
-    path = PureWindowsPath(name)
-    return len(name) <= LONGEST_NAME and not path.anchor and not any(
+    # By Windows' rules, a leading slash or drive letter is a part as well.
+    return len(name) <= LONGEST_NAME and not any(
         FORBIDDEN.search(part) or RESERVED.fullmatch(part)
-        for part in path.parts)
+        for part in PureWindowsPath(name).parts)
 
 
 def as_stored(name):
