@@ -152,21 +152,23 @@ def mount(tmp_path):
     subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize("kilobytes", [50, 150, 400, 1000, 2000, 3500])
-def test_a_full_disk_gets_a_sentence_and_no_harm(kilobytes, mount, load,
-                                                 tmp_path):
-    expected = load(tmp_path / "roomy").result()
+@pytest.mark.parametrize(("source", "kilobytes"), [
+    *(("download", size) for size in (50, 150, 400, 1000, 2000, 3500)),
+    ("sample", 50), ("sample", 1000)])
+def test_a_full_disk_gets_a_sentence_and_no_harm(source, kilobytes, mount,
+                                                 load, tmp_path):
+    expected = load(tmp_path / "roomy", source).result()
     disk = tmp_path / "disk"
     mount(f"size={kilobytes}k")
     (disk / "mine.txt").write_text("precious")
-    sentence = load(disk).result()
+    sentence = load(disk, source).result()
     if sentence != expected:  # the room was just enough
         assert_one_sentence(sentence)
         assert "room" in sentence, sentence
-        assert set(visible(disk)) <= {"mine.txt", "downloads"}
+        assert set(visible(disk)) <= {"mine.txt", "downloads", "procedural"}
     assert (disk / "mine.txt").read_text() == "precious"
     mount("size=50m")
-    assert load(disk).result() == expected
+    assert load(disk, source).result() == expected
     assert without_cache(disk)["mine.txt"] == b"precious"
     TRIED["full disks"] += 1
 

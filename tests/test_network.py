@@ -41,7 +41,7 @@ def stalls(handler):
     answer(handler, ("Content-Length", "1000"))
     handler.wfile.write(b"PK")
     handler.wfile.flush()
-    time.sleep(3)
+    time.sleep(12)
 
 
 def drips(handler):
@@ -107,7 +107,7 @@ def leads_nowhere(handler):
 
 
 def says_nothing(handler):
-    time.sleep(3)
+    time.sleep(12)
 
 
 FAULTS = {stalls: "broke off", drips: "too slow", resets: "broke off",
