@@ -43,9 +43,8 @@ class Kernel:
 def short_notebook(name):
     """A notebook that trains a little on small images."""
     notebook = read(name)
-    place = notebook.cells.index(code_cells(notebook, "parameters")[0])
-    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(
-        SHORT.format(picture="")))
+    [parameters] = code_cells(notebook, "parameters")
+    parameters.source += "\n" + SHORT.format(picture="")
     return notebook
 
 

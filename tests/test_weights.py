@@ -99,6 +99,7 @@ def assert_refused(load_unet, file):
     assert_one_sentence(error.value)
     # No library's traceback is shown with it.
     assert error.value.__cause__ is None
+    assert error.value.__suppress_context__ or not error.value.__context__
     TRIED["files of weights"] += 1
 
 
