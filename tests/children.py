@@ -28,7 +28,7 @@ def prepare(folder, url, temporary=None):
         tempfile.tempdir = str(temporary)
 
 
-def load(folder, url, source, pipe, temporary=None, user=None):
+def load(folder, url, source, pipe, temporary=None):
     """Load the images; send "started", what was printed, what came of it.
 
     The last is (source, digest of all images and masks), or a DataError's
@@ -37,9 +37,6 @@ def load(folder, url, source, pipe, temporary=None, user=None):
     """
     os.setpgrp()
     prepare(folder, url, temporary)
-    if user:
-        os.setgid(user)
-        os.setuid(user)
     pipe.send("started")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         result = digest_or_sentence(source)

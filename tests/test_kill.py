@@ -19,7 +19,6 @@ from test_archive import tree, visible
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"),
     reason="uses process groups and mounts")
-NOBODY = 65534
 SECONDS = 30  # for one load of a tiny set on a busy machine
 
 
@@ -184,22 +183,6 @@ def test_a_read_only_folder_is_worked_around(source, mount, load, tmp_path):
     assert list((tmp_path / "disk").iterdir()) == []
     assert f"{tmp_path / 'disk'} cannot be written to" in child.printed
     assert str(temporary) in child.printed
-
-
-@pytest.mark.skipif(getattr(os, "geteuid", int)() != 0,
-                    reason="becomes another user")
-def test_somebody_elses_folder_is_worked_around(load, tmp_path):
-    expected = load(tmp_path / "roomy").result()
-    folder, temporary = tmp_path / "data", tmp_path / "temporary"
-    folder.mkdir()
-    temporary.mkdir()
-    temporary.chmod(0o777)
-    for parent in [tmp_path, *tmp_path.parents[:3]]:
-        parent.chmod(0o755)
-    child = load(folder, temporary=temporary, user=NOBODY)
-    assert child.result() == expected
-    assert f"{folder} cannot be written to" in child.printed
-    assert list(folder.iterdir()) == []
 
 
 def test_no_writable_folder_at_all_gets_a_sentence(mount, load, tmp_path):
