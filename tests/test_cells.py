@@ -16,8 +16,6 @@ from test_lesson import SHORT
 
 from data.hints import HINT
 
-EVERY_OTHER = [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)]
-
 
 class Kernel:
     """A running kernel, in which any cells are run in any order."""
@@ -54,7 +52,8 @@ def error_output(cell):
                    if output.get("name") == "stderr")
 
 
-@pytest.mark.parametrize("name", EVERY_OTHER)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_every_cell_twice_and_then_in_any_order(name):
     notebook = short_notebook(name)
     cells = code_cells(notebook)
@@ -96,16 +95,16 @@ def test_a_cell_run_too_early_says_which_name_it_misses(name):
 
 def test_a_cell_run_too_early_says_what_to_do():
     notebook = read(PYTORCH)
-    imports = code_cells(notebook, "imports")[0]
-    for source in ['{}["U-Net"]', "nowhere"]:
-        early = nbformat.v4.new_code_cell(source)
-        notebook.cells.append(early)
-        with Kernel(notebook) as kernel:
-            kernel.run(imports)
+    with Kernel(notebook) as kernel:
+        kernel.run(code_cells(notebook, "imports")[0])
+        for source in ['{}["U-Net"]', "nowhere"]:
+            early = nbformat.v4.new_code_cell(source)
+            notebook.cells.append(early)
             with pytest.raises(CellExecutionError):
                 kernel.run(early)
-        assert HINT in error_output(early)
-        assert any(output.output_type == "error" for output in early.outputs)
+            assert HINT in error_output(early)
+            assert "error" in {output.output_type
+                               for output in early.outputs}
 
 
 def checked(name, **changes):
@@ -177,10 +176,13 @@ EXTREMES = {
                    "HEIGHT, WIDTH = 160, 208", "160, 208")}
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("extreme", [
-    "one image a batch", *(pytest.param(other, marks=pytest.mark.slow)
-                           for other in list(EXTREMES)[1:])])
+SLOW_EXTREMES = [(name, extreme) for name in NAMES for extreme in EXTREMES
+                 if (name, extreme) != (PYTORCH, "one image a batch")]
+
+
+@pytest.mark.parametrize(("name", "extreme"), [
+    (PYTORCH, "one image a batch"),
+    *(pytest.param(*slow, marks=pytest.mark.slow) for slow in SLOW_EXTREMES)])
 def test_extreme_parameters_with_30_images_give_finite_numbers(name, extreme):
     parameters, size = EXTREMES[extreme]
     printed = run(name, f"SOURCE = 'sample'; EPOCHS = 1; {parameters}\n"

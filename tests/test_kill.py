@@ -91,20 +91,23 @@ def without_cache(folder):
             if name.startswith("PH2Dataset") or name == "mine.txt"}
 
 
-@pytest.mark.parametrize(("source", "trials"), [
-    ("download", 10), ("sample", 2),
+@pytest.mark.parametrize(("source", "kills"), [
+    ("download", 8), ("sample", 1),
     pytest.param("download", 200, marks=pytest.mark.slow),
     pytest.param("sample", 50, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_the_next_start_is_whole(
-        source, trials, load, tmp_path):
+        source, kills, load, tmp_path):
     undisturbed = tmp_path / "undisturbed"
     child = load(undisturbed, source)
     start = time.monotonic()
     expected = child.result()
     duration = time.monotonic() - start
     dice = random.Random(0)
-    killed = 0
-    for trial in range(trials):
+    trial = killed = 0
+    while killed < kills:
+        # A kill that comes too late tests nothing: most must not.
+        assert trial < 2 * kills + 2
+        trial += 1
         folder = tmp_path / str(trial)
         folder.mkdir()
         (folder / "mine.txt").write_text("precious")
@@ -122,13 +125,12 @@ def test_killed_at_any_moment_the_next_start_is_whole(
         assert set(visible(folder)) <= {
             "mine.txt", "PH2Dataset", "cache", "procedural"}
         shutil.rmtree(folder)
-    # A kill that comes too late tests nothing: most must not.
-    assert killed > trials / 2
     TRIED["kills survived"] += killed
 
 
 @pytest.mark.parametrize(("source", "count"), [
-    ("download", 2), ("download", 8), ("sample", 8)])
+    ("download", 2), ("download", 8),
+    pytest.param("sample", 8, marks=pytest.mark.slow)])
 def test_many_at_once_get_the_same(source, count, load, server, tmp_path):
     crowd = [load(tmp_path / "data", source) for _ in range(count)]
     assert len({child.result() for child in crowd}) == 1
@@ -153,7 +155,7 @@ def mount(tmp_path):
 
 @pytest.mark.parametrize(("source", "kilobytes"), [
     *(("download", size) for size in (50, 150, 400, 1000, 2000, 3500)),
-    ("sample", 50), ("sample", 1000)])
+    ("sample", 50), pytest.param("sample", 1000, marks=pytest.mark.slow)])
 def test_a_full_disk_gets_a_sentence_and_no_harm(source, kilobytes, mount,
                                                  load, tmp_path):
     expected = load(tmp_path / "roomy", source).result()

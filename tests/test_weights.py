@@ -162,7 +162,9 @@ def hostile_files(tensorflow_folder):
         struct.pack("<Q", len(header)) + header, b"", b"\0" * 100]
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5", ".pt"])
+@pytest.mark.parametrize("suffix", [
+    ".keras", *(pytest.param(slow, marks=pytest.mark.slow)
+                for slow in (".safetensors", ".h5", ".pt"))])
 def test_hostile_files_are_refused_and_run_nothing(suffix, loader, tensorflow,
                                                    tmp_path):
     load_unet, _ = loader
