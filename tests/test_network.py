@@ -72,7 +72,7 @@ def never_ends(handler):
 def inflates(handler):
     """A small answer that unpacks to a large one on its way."""
     answer(handler, ("Content-Encoding", "gzip"))
-    handler.wfile.write(gzip.compress(bytes(200 * 2**20)))
+    handler.wfile.write(200 * gzip.compress(bytes(2**20)))
 
 
 def understates(handler):
