@@ -7,6 +7,8 @@ diagrams are inches, counted from a figure's lower left corner. The colours
 are those of Okabe and Ito: colour-blind readers can tell them apart. Words,
 places or hatching tell the same, for prints in grey.
 """
+
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -363,6 +365,73 @@ def draw_gallery():
     return figure
 
 
+def strongest(effect, before):
+    """Of twenty random outcomes of an effect, the one that changes most."""
+    outcomes = [effect(np.random.default_rng(seed)) for seed in range(20)]
+    return max(outcomes, key=lambda after: np.abs(after - before).mean())
+
+
+def draw_effects():
+    """How to draw a mole: every effect of the program alone."""
+    draw = dermoscopy
+    generator = np.random.default_rng(2)
+    size, traits = (192, 256), draw.TRAITS[1]
+    skin = draw.skin(generator, size)
+    mask = draw.lesion_shape(generator, size, traits, area=0.22)
+    depth = draw.depth_inside(mask)
+    smooth = replace(traits, patterns=(1, 0, 0, 0, 0), darkness=(1, 1),
+                     variegation=(0.05, 0.05))
+    pigment = draw.pigment(generator, depth, smooth)
+    mole = draw.absorb(skin, pigment, draw.BROWN)
+
+    def on_skin(effect, *more):
+        return strongest(lambda rng: effect(rng, skin, *more), skin)
+
+    def above_skin(effect):
+        def mixed(rng):
+            opaque, colour = effect(rng, size)
+            return draw.mix(skin, colour, opaque)
+        return strongest(mixed, skin)
+
+    def in_mole(change):
+        return strongest(lambda rng: draw.absorb(skin, change(rng, pigment),
+                                                 draw.BROWN), mole)
+
+    def milky(where, colour):
+        return strongest(lambda rng: draw.haze(rng, mole, where, colour),
+                         mole)
+
+    panels = {
+        "skin": skin, "shape: the mask": mask, "pigment": mole,
+        "faint parts": in_mole(
+            lambda rng, pigment: pigment * draw.pattern(rng, depth, traits)),
+        "network": in_mole(draw.network),
+        "globules": in_mole(draw.globules),
+        "two hues": strongest(lambda rng: draw.absorb(
+            skin, pigment, draw.hue(rng, size, traits)), mole),
+        "veil": milky(draw.ramp(pigment, 0.2, 1), draw.BLUE),
+        "regression": milky(draw.ramp(depth, 0, 0.08), draw.PINK),
+        "neighbours": on_skin(draw.neighbour, depth),
+        "inflammation": on_skin(draw.inflammation, depth),
+        "gel": on_skin(draw.gel), "hair": on_skin(draw.hair),
+        "ruler": on_skin(draw.ruler), "ink": on_skin(draw.ink),
+        "sticker": above_skin(draw.sticker),
+        "light": on_skin(draw.illumination),
+        "field stop": above_skin(draw.field_stop),
+        "frame": above_skin(draw.frame),
+        "all together": draw.draw(np.random.default_rng(16), 1,
+                                  varied=True)[0]}
+    figure = Figure(figsize=(9, 10), facecolor=WHITE, layout="constrained")
+    for ax, (name, panel) in zip(figure.subplots(5, 4).flat, panels.items(),
+                                 strict=True):
+        if panel.dtype.kind == "f":  # not yet what a camera saw
+            panel = np.clip(0.85 * panel, 0, 1)
+        ax.imshow(panel, cmap="gray")
+        ax.set_title(name, size=17)
+        ax.set_axis_off()
+    return figure
+
+
 FIGURES = {
     "kinds.svg": draw_kinds,
     "encoder-decoder.svg": draw_encoder_decoder,
@@ -371,6 +440,7 @@ FIGURES = {
     "unet.svg": draw_unet,
     "overlap.svg": draw_overlap,
     "gallery.jpg": draw_gallery,
+    "effects.jpg": draw_effects,
 }
 
 

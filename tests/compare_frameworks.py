@@ -24,7 +24,8 @@ print(json.dumps([{"network": name, "minutes": minutes[name],
 
 def train(name, seed, source):
     """Run one notebook with a seed; returns a row for each network."""
-    printed = run(name, f"SOURCE, SEED = {source!r}, {seed}", RESULTS)
+    printed = run(name, f"SOURCE, SEED, FEW_STEPS = {source!r}, {seed}, 1",
+                  RESULTS)
     return [{"notebook": name.removeprefix("SemanticSegmentation")
              .removesuffix(".ipynb"), "seed": seed, **row}
             for row in json.loads(printed)]

@@ -31,6 +31,7 @@ SHORT = """\
 SOURCE = "sample"
 HEIGHT, WIDTH = 48, 64
 EPOCHS = 1
+FEW_STEPS = 2
 """
 # All cells of a notebook, not only those in sight.
 WHOLE_PAGE = '{"windowingMode": "none"}'

@@ -34,6 +34,44 @@ def test_the_seed_decides_alone(tmp_path):
     assert a != c
 
 
+def test_the_number_of_workers_changes_nothing(monkeypatch):
+    def drawn():
+        return list(dermoscopy.draw_many(8, (48, 64), seed=5, varied=True))
+
+    on_all_cores = drawn()
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    for (diagnosis, image, mask), one in zip(on_all_cores, drawn(),
+                                             strict=True):
+        assert diagnosis == one[0]
+        assert np.array_equal(image, one[1])
+        assert np.array_equal(mask, one[2])
+
+
+@pytest.mark.parametrize("effect", dermoscopy.RARE,
+                         ids=lambda effect: effect.__name__)
+def test_every_rare_effect_shows_when_it_is_drawn(effect, monkeypatch):
+    def drawn(share):
+        monkeypatch.setattr(dermoscopy, "RARE",
+                            dict.fromkeys(dermoscopy.RARE, 0.0)
+                            | {effect: share})
+        return [dermoscopy.draw(np.random.default_rng(seed), 0, (48, 64),
+                                varied=True) for seed in range(5)]
+
+    different = [np.abs(np.int16(image) - other).max() > 60
+                 for (image, _), (other, _) in zip(drawn(0), drawn(1),
+                                                   strict=True)]
+    assert sum(different) >= 3
+
+
+def test_varied_pictures_show_tiny_lesions_and_the_sample_none():
+    def areas(varied):
+        return np.array([mask.mean() for _, _, mask in dermoscopy.draw_many(
+            150, (48, 64), seed=2, varied=varied)])
+
+    assert (areas(True) < 0.035).sum() >= 3
+    assert areas(False).min() > 0.035
+
+
 def test_the_reader_of_ph2_reads_it(drawn_sample):
     samples = ph2.read(drawn_sample, (24, 32), "procedural sample")
     names, counts = np.unique(samples.groups, return_counts=True)

@@ -141,14 +141,16 @@ for model in models.values():
     assert maps.dtype == np.float32
     assert maps.shape == samples.masks[:3].shape
     assert 0 <= maps.min() <= maps.max() <= 1
-print(results.to_json(), history["U-Net"].to_json())
+assert list(curve.columns) == ["from scratch", "pre-trained"]
+assert list(curve.index) == [10, 20, 40, len(train)]
+print(results.to_json(), history["U-Net"].to_json(), curve.to_json())
 batch = np.asarray(next(iter(validation_batches))[0])
 print(results.loc["Otsu"].to_json(),
       [rows.tolist() for rows in (train, valid, test)],
       f"{batch.mean():.4f} {batch.std():.4f} {batch.max():.4f}")
 """
 SHORT = ("SOURCE = 'sample'; EPOCHS = 1; HEIGHT, WIDTH = 48, 64; "
-         "BATCH_SIZE = 50; PICTURE = {picture!r}")
+         "BATCH_SIZE = 50; FEW_STEPS = 2; PICTURE = {picture!r}")
 
 
 @functools.cache

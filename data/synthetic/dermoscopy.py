@@ -2,12 +2,13 @@
 
 A dermoscope is a lit magnifying glass pressed onto the skin. Every
 picture here is drawn by code: skin, a lesion coloured by light-absorbing
-pigment, then what lies between skin and camera (hair, gel, the round
-field stop). No real picture went into it.
+pigment, then what lies between skin and camera (gel, hair, a ruler, ink,
+stickers, dark corners). No real picture went into it.
 
-The mask is what an annotator would outline: a smooth closed contour a
-little outside the visible border, faint skirts included, holes filled,
-one connected piece, cut where the picture or its round field ends.
+The mask is what an annotator would outline: a closed contour where the
+border has about half of its darkness, faint skirts and pale middles
+included, holes filled, one connected piece, cut where something opaque
+covers it. Of several lesions only the central one is outlined.
 
 Lengths are fractions of the picture height, colours are RGB from 0 to 1.
 To look at one:
@@ -17,7 +18,7 @@ To look at one:
     plt.contour(mask, [0.5])
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +29,22 @@ from tqdm.auto import tqdm
 
 DIAGNOSES = ("common nevus", "atypical nevus", "melanoma")
 SHARES = (0.4, 0.4, 0.2)
+PATTERNS = ("even", "core", "ring", "halves", "islands")
 TABLE_HEADER = (
     "||   Name ||   Histological Diagnosis || Clinical Diagnosis ||   "
     "Asymmetry | Pigment Network | Dots/Globules | Streaks | Regression "
     "Areas | Blue-Whitish Veil ||            Colors ||")
 
-# Absorption of red, green and blue light per unit of pigment. Brown
-# melanin near the surface absorbs blue most; dense melanin looks black.
+# Absorption of red, green and blue light per unit of pigment. Melanin
+# absorbs about as wavelength^-3.48 (S. L. Jacques 1998,
+# omlc.org/spectra/melanin/mua.html), so what passes looks brown; melanin
+# deep in the skin looks grey to blue, dense melanin black.
 TAN = np.float32([0.13, 0.58, 1.35])
 BROWN = np.float32([0.30, 0.68, 1.10])
 GREY = np.float32([0.60, 0.75, 0.80])
 RED = np.float32([0.12, 0.70, 0.70])
+SLATE = np.float32([0.95, 0.85, 0.72])
+PALETTE = np.stack([TAN, BROWN, GREY, RED, SLATE])
 BLACK = np.float32([1.00, 1.05, 0.95])
 # Milky tissue above the pigment: blue-white veil, scar of regression.
 BLUE = np.float32([0.43, 0.45, 0.51])
@@ -55,20 +61,27 @@ class Traits:
     offset: float  # spread of the centre, fraction of height
     irregularity: tuple  # of the contour, fraction of the lesion radius
     darkness: tuple  # peak pigment
-    colours: tuple  # weights of TAN, BROWN, GREY and RED
+    colours: tuple  # weights of the PALETTE
     variegation: tuple  # unevenness of the pigment
+    patterns: tuple  # probability of each of PATTERNS
     veil: float  # probabilities
     regression: float
     field_stop: float
 
 
 TRAITS = (
-    Traits((-1.5, 0.9), 0.05, (0.04, 0.14), (0.75, 2.2), (4, 1, 0.6, 0.3),
-           (0.05, 0.25), 0.03, 0.03, 0.9),
-    Traits((-1.15, 0.85), 0.06, (0.06, 0.2), (0.75, 2.5), (2, 2, 0.7, 0.3),
-           (0.1, 0.35), 0.1, 0.06, 0.8),
-    Traits((0.7, 1.3), 0.13, (0.1, 0.25), (0.75, 2.5), (1, 2, 2, 0.6),
-           (0.25, 0.5), 0.45, 0.35, 0.7),
+    Traits(area=(-1.5, 0.9), offset=0.05, irregularity=(0.06, 0.2),
+           darkness=(0.5, 2.2), colours=(3, 2, 0.6, 0.4, 0.2),
+           variegation=(0.05, 0.25), patterns=(0.3, 0.45, 0.05, 0.15, 0.05),
+           veil=0.03, regression=0.03, field_stop=0.9),
+    Traits(area=(-1.15, 0.85), offset=0.06, irregularity=(0.08, 0.25),
+           darkness=(0.6, 2.4), colours=(2, 3, 0.7, 0.5, 0.3),
+           variegation=(0.1, 0.35), patterns=(0.2, 0.4, 0.12, 0.15, 0.13),
+           veil=0.1, regression=0.06, field_stop=0.8),
+    Traits(area=(0.7, 1.3), offset=0.13, irregularity=(0.1, 0.3),
+           darkness=(0.7, 2.5), colours=(1, 3, 2, 0.6, 0.5),
+           variegation=(0.25, 0.5), patterns=(0.15, 0.35, 0.05, 0.2, 0.25),
+           veil=0.45, regression=0.35, field_stop=0.7),
 )
 
 
@@ -151,21 +164,24 @@ def dots(generator, where, count, radius):
 # --- Skin ----------------------------------------------------------------
 
 def skin(generator, size):
-    """Skin: one tone, uneven blood supply, fine grain, freckles."""
+    """Skin: one tone, uneven blood and tan, fine grain, freckles."""
     red = np.clip(generator.normal(0.92, 0.05), 0.75, 1.0)
     warmth = generator.lognormal(0, 0.3)
-    green = red - 0.18 * warmth
-    blue = green - generator.normal(0.09 * warmth, 0.045)
+    green = red - 0.16 * warmth
+    blue = green - generator.normal(0.1 * warmth, 0.05)
     image = np.full((*size, 3), [red, green, blue], np.float32)
     blood = 0.03 * noise(generator, size, 0.15, 4)
-    if generator.random() < 0.15:
+    if generator.random() < 0.25:
         patch = ramp(noise(generator, size, 0.8, 3), 0, 2.5)
-        blood = blood + generator.uniform(0.1, 0.4) * patch
-    image = absorb(image, blood, RED)
-    roughness = generator.uniform(0.01, 0.035)
-    grain = roughness * (noise(generator, size, 0.015, 2)
-                         + noise(generator, size, 0.3, 5))
-    image = absorb(image, grain, BROWN)
+        blood = blood + generator.uniform(0.1, 0.5) * patch
+    image = absorb(image, blood, generator.choice([RED, TAN], p=[0.7, 0.3]))
+    tone = generator.exponential(0.06)  # seldom dark
+    fine, coarse = generator.uniform([0.02, 0.01], 0.05)
+    grain = (fine * noise(generator, size, 0.015, 2)
+             + coarse * noise(generator, size, 0.3, 5))
+    image = absorb(image, tone + grain, BROWN)
+    suntan = generator.uniform(0, 0.15) * noise(generator, size, 0.5, 3)
+    image = absorb(image, suntan, TAN)
     count = generator.poisson(generator.choice([1, 6, 25]))
     freckles = dots(generator, np.ones_like(grain), count, (0.01, 0.03))
     return absorb(image, generator.uniform(0.05, 0.35) * freckles, TAN)
@@ -173,26 +189,36 @@ def skin(generator, size):
 
 # --- Lesion --------------------------------------------------------------
 
-def lesion_shape(generator, size, traits):
+def usual_area(generator, traits):
+    """The fraction of the picture that the lesion covers."""
+    area = 1 / (1 + np.exp(-generator.normal(*traits.area)))
+    return np.clip(area, 0.04, 0.9)
+
+
+def tiny_area(generator):
+    """The same, of a lesion far away or under a weakly magnifying lens."""
+    return np.exp(generator.uniform(np.log(0.01), np.log(0.08)))
+
+
+def lesion_shape(generator, size, traits, area):
     """The region of the lesion, as annotated: bool (H, W).
 
     The contour is a level line of an elliptic cone bent by noise; the
-    level is chosen so that the lesion covers the drawn area fraction.
+    level is chosen so that the lesion covers the fraction `area`.
     """
-    area = 1 / (1 + np.exp(-generator.normal(*traits.area)))
-    area = float(np.clip(area, 0.04, 0.9))
-    radius = np.sqrt(area * size[1] / size[0] / np.pi)
+    radius = float(np.sqrt(area * size[1] / size[0] / np.pi))
     angle = generator.uniform(0, np.pi)
     stretch = generator.uniform(0.95, 1.3)
     x, y = coordinates(size)
-    x = x - generator.normal(0, traits.offset * 1.3)
-    y = y - generator.normal(0, traits.offset)
+    # Never so far aside that a sticker could hide all of a small lesion.
+    aside = generator.normal(0, traits.offset, 2).clip(-0.25, 0.25)
+    x, y = x - np.float32(1.2 * aside[0]), y - np.float32(aside[1])
     along = (x * np.cos(angle) + y * np.sin(angle)) / stretch
     across = (y * np.cos(angle) - x * np.sin(angle)) * stretch
     bend = generator.uniform(*traits.irregularity) * radius
-    wiggle = generator.uniform(0.05, 0.4) * bend
+    wiggle = generator.uniform(0.03, 0.12) * radius
     level = (bend * noise(generator, size, 1.1 * radius)
-             + wiggle * noise(generator, size, 0.4 * radius, 3)
+             + wiggle * noise(generator, size, 0.35 * radius, 3)
              - np.hypot(along, across))
     return annotated(level > np.quantile(level, 1 - area))
 
@@ -217,27 +243,55 @@ def depth_inside(mask):
 def pigment(generator, depth, traits):
     """How much pigment lies where: (H, W), 0 on the skin, 1 is typical."""
     size = depth.shape
-    soft = float(np.exp(generator.uniform(np.log(0.018), np.log(0.09))))
-    margin = generator.uniform(-0.005, 0.015) + 0.35 * soft
-    rough = generator.uniform(0.1, 0.4) * soft
-    rim = depth - margin + rough * noise(generator, size, 0.06, 4)
-    if generator.random() < 0.25:
-        rim = rim + streaks(generator, depth)
-    body = ramp(rim, -soft, soft)
-    deepest = float(depth.max())
-    if generator.random() < 0.5:  # a dark core inside a faint skirt
-        start = generator.uniform(-0.1, 0.4)
-        wander = 0.3 * noise(generator, size, 0.35, 4)
-        core = ramp(depth / deepest + wander, start,
-                    start + generator.uniform(0.2, 0.8))
-        faint = generator.uniform(0.3, 0.7)
-        body = body * (faint + (1 - faint) * core)
     uneven = generator.uniform(*traits.variegation)
     clouds = (0.8 * noise(generator, size, 0.3, 3)
               + 0.4 * noise(generator, size, 0.03, 2))
-    body = body * np.exp(uneven * clouds)
-    centre = ramp(depth, 0, deepest) * generator.uniform(-0.5, 0.9)
-    return body * (1 + centre) * generator.uniform(*traits.darkness)
+    centre = ramp(depth, 0, float(depth.max())) * generator.uniform(-0.5, 0.9)
+    body = (border(generator, depth) * pattern(generator, depth, traits)
+            * np.exp(uneven * clouds) * (1 + centre))
+    # Skin scatters light, so that the lesion shades its surroundings.
+    reach = generator.uniform(0.02, 0.06)
+    shade = generator.uniform(0, 0.2) * np.exp(np.minimum(depth, 0) / reach)
+    return np.maximum(body, shade) * generator.uniform(*traits.darkness)
+
+
+def border(generator, depth):
+    """How the lesion fades into the skin: (H, W), 1 inside, 0 outside.
+
+    Its middle lies a little inside the outline, which people draw wide.
+    """
+    soft = float(np.exp(generator.uniform(np.log(0.018), np.log(0.09))))
+    margin = 0.003 + generator.uniform(0, 0.45) * soft
+    rough = generator.uniform(0.1, 0.4) * soft
+    rim = depth - margin + rough * noise(generator, depth.shape, 0.06, 4)
+    if generator.random() < 0.25:
+        rim = rim + streaks(generator, depth)
+    return ramp(rim, -soft, soft)
+
+
+def pattern(generator, depth, traits):
+    """How dark which part of the lesion is: (H, W), at most 1.
+
+    The faint parts belong to the lesion all the same: the skirt around a
+    core, the pale middle of a ring, the gaps between islands.
+    """
+    size = depth.shape
+    kind = generator.choice(PATTERNS, p=traits.patterns)
+    if kind == "even":
+        return np.ones_like(depth)
+    if kind in ("core", "ring"):
+        start = generator.uniform(-0.1, 0.4)
+        wander = 0.3 * noise(generator, size, 0.35, 4)
+        dark = ramp(depth / depth.max() + wander, start,
+                    start + generator.uniform(0.2, 0.8))
+        dark = dark if kind == "core" else 1 - dark
+    else:
+        scale = 0.8 if kind == "halves" else generator.uniform(0.1, 0.3)
+        sharp = generator.uniform(0.2, 1.2)
+        dark = ramp(noise(generator, size, scale, 4), -sharp, sharp)
+    sparse = kind in ("ring", "islands")
+    faint = generator.uniform(*((0.05, 0.5) if sparse else (0.25, 0.75)))
+    return faint + (1 - faint) * dark
 
 
 def streaks(generator, depth):
@@ -278,6 +332,14 @@ def globules(generator, amount):
     return amount + generator.uniform(0.2, 0.8) * spots * (amount > 0.1)
 
 
+def hue(generator, size, traits):
+    """Absorption (H, W, 3): two mixtures of the palette share a lesion."""
+    first, second = np.float32(generator.dirichlet(traits.colours, 2)
+                               @ PALETTE)
+    share = ramp(noise(generator, size, 0.3, 3), -1, 1)
+    return first + (second - first) * share[..., None]
+
+
 def lesion(generator, image, depth, traits):
     """Colour the skin by the pigment of the lesion."""
     amount = pigment(generator, depth, traits)
@@ -285,20 +347,35 @@ def lesion(generator, image, depth, traits):
         amount = network(generator, amount)
     if generator.random() < 0.6:
         amount = globules(generator, amount)
-    # Two hues of brown share the lesion, so that it is rarely uniform.
-    first, second = np.float32(generator.dirichlet(traits.colours, 2)
-                               @ np.stack([TAN, BROWN, GREY, RED]))
-    share = ramp(noise(generator, depth.shape, 0.3, 3), -1, 1)
-    colour = first + (second - first) * share[..., None]
     # Dense pigment no longer gets browner, it turns black.
     shallow = 1.3 * np.tanh(amount / 1.3)
-    image = absorb(image, shallow, colour)
+    image = absorb(image, shallow, hue(generator, depth.shape, traits))
     image = absorb(image, 0.8 * (amount - shallow), BLACK)
     if generator.random() < traits.veil:
         image = haze(generator, image, ramp(amount, 0.2, 1), BLUE)
     if generator.random() < traits.regression:
         image = haze(generator, image, ramp(depth, 0, 0.08), PINK)
     return image
+
+
+def inflammation(generator, image, depth):
+    """Reddened skin around the lesion, which is not part of it."""
+    reach = generator.uniform(0.05, 0.25)
+    ragged = depth + 0.03 * noise(generator, depth.shape, 0.2, 3)
+    redness = generator.uniform(0.1, 0.5) * ramp(ragged, -reach, 0)
+    return absorb(image, redness, RED)
+
+
+def neighbour(generator, image, depth):
+    """Small lesions that lie aside, if there is room; not outlined."""
+    shape = noise(generator, depth.shape, 0.2, 3)
+    x, y = coordinates(depth.shape)
+    mask = (shape > generator.uniform(1.5, 2.5)) & (depth < -0.06) \
+        & (np.hypot(x, y) > 0.35)
+    if not mask.any():
+        return image
+    traits = replace(TRAITS[0], darkness=(0.2, 2))
+    return lesion(generator, image, depth_inside(mask), traits)
 
 
 def haze(generator, image, where, colour):
@@ -311,41 +388,58 @@ def haze(generator, image, where, colour):
 
 # --- Between skin and camera ---------------------------------------------
 
+def strand(generator, start, angle, curl, width):
+    """One hair as lines for `strokes`, thinner towards its tip."""
+    turns = generator.normal(0, 0.1, 16) + generator.normal(0, curl) / 16
+    angles = angle + np.cumsum(turns)
+    step = generator.uniform(0.2, 1.2) / 16
+    steps = step * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    curve = start + np.cumsum(steps, axis=0)
+    return [(curve[index:index + 2], width * (1 - 0.04 * index))
+            for index in range(len(curve) - 1)]
+
+
 def hair(generator, image):
-    """Hair: thin curves that taper towards the tip."""
+    """Hair: none or a fell, straight or curly, brown to black or grey."""
     size = image.shape[:2]
-    count = generator.poisson(generator.choice([0.5, 5, 20], p=[.6, .3, .1]))
-    width = generator.uniform(0.003, 0.008)
-    heading = generator.uniform(0, 2 * np.pi)
-    time = np.linspace(0, 1, 16)[:, None]
+    count = generator.poisson(generator.choice([0.5, 5, 20, 50],
+                                               p=[0.4, 0.3, 0.2, 0.1]))
+    width = np.exp(generator.uniform(np.log(0.002), np.log(0.012)))
+    heading, spread = generator.uniform(0, [2 * np.pi, 1.5])
+    curl = generator.uniform(0.1, 2)
     lines = []
     for _ in range(count):
         start = generator.uniform(-0.1, 1.1, 2) * [size[1] / size[0], 1]
-        angle = heading + generator.normal(0, 0.6)
-        length = generator.uniform(0.3, 1.2)
-        ahead = length * np.array([np.cos(angle), np.sin(angle)])
-        sideways = ahead[::-1] * [-1, 1] * generator.normal(0, 0.6)
-        curve = start + time * ahead + time * (1 - time) * sideways
-        lines += [(curve[index:index + 2], width * (1 - 0.04 * index))
-                  for index in range(len(curve) - 1)]
-    colour = generator.uniform(0.15, 0.5) * np.array([1, 0.7, 0.5])
+        angle = heading + generator.normal(0, spread)
+        lines += strand(generator, start, angle, curl,
+                        width * generator.uniform(0.6, 1))
+    colour = generator.uniform(0.1, 0.5) * generator.uniform(
+        [1, 0.6, 0.35], [1, 0.9, 0.8])
+    if generator.random() < 0.2:
+        colour = generator.uniform(0.5, 0.95) * np.array([1, 0.97, 0.92])
     cover = strokes(size, lines) * generator.uniform(0.4, 0.95)
     return mix(image, colour, cover)
 
 
-def gel(generator, image):
-    """Contact gel: outlines of bubbles and clusters of white glints."""
-    size = image.shape[:2]
-    lines = []
+def bubbles(generator, size):
+    """Rims of air bubbles, brighter on one side: (H, W), 0 to 1."""
     turn = np.linspace(0, 2 * np.pi, 60)
-    for _ in range(generator.poisson(0.4)):
+    circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    lines = []
+    for _ in range(generator.poisson(0.5)):
         middle = generator.uniform(0, 1, 2) * [size[1] / size[0], 1]
-        wobble = 1 + generator.normal(0, 0.1) * np.sin(3 * turn)
-        radii = generator.uniform(0.01, 0.08, 2)
-        ring = middle + np.stack([wobble * np.cos(turn),
-                                  wobble * np.sin(turn)], 1) * radii
+        radii = np.exp(generator.uniform(-4.5, -1.5)) \
+            * generator.uniform(0.8, 1.2, 2)
+        wobble = 1 + generator.normal(0, 0.1) * np.sin(3 * turn)[:, None]
+        ring = middle + wobble * circle * radii
         lines += [(ring, 0.002), (ring[:25], 0.005)]
-    image = mix(image, [1, 0.97, 0.92], 0.6 * strokes(size, lines))
+    return strokes(size, lines)
+
+
+def gel(generator, image):
+    """Contact gel: rims of bubbles and clusters of white glints."""
+    size = image.shape[:2]
+    image = mix(image, [1, 0.97, 0.92], 0.6 * bubbles(generator, size))
     # Glints are short bright lines: the zero line of a field, broken.
     ridge = np.abs(noise(generator, size, 0.06, 2))
     broken = ramp(noise(generator, size, 0.04, 2), 0.6, 1.2)
@@ -355,45 +449,93 @@ def gel(generator, image):
                strength * cluster * broken * (1 - ramp(ridge, 0, 0.15)))
 
 
-def accessories(generator, image):
-    """Rarely: a ruler's ticks, a smear of purple ink or a sticker."""
+def ruler(generator, image):
+    """A scale along one side, black or white, every fifth tick longer."""
+    size = image.shape[:2]
+    width = size[1] / size[0]
+    base = generator.uniform(0.9, 1.0)
+    places = np.arange(0, width, generator.uniform(0.02, 0.06))
+    lengths = np.resize([0.06] + 4 * [0.03], places.size)
+    lines = [([(left, base), (left, base - length)], 0.004)
+             for left, length in zip(places, lengths, strict=True)]
+    lines.append(([(0, base), (width, base)], 0.004))
+    cover = strokes(size, lines)[::generator.choice([-1, 1])]
+    tone = generator.choice([0.1, 0.95])
+    return mix(image, [tone] * 3, 0.8 * cover)
+
+
+def ink(generator, image):
+    """A surgeon's purple marks aside of the lesion: strokes, a smear."""
     size = image.shape[:2]
     x, y = coordinates(size)
     side = generator.choice([-1, 1])
-    kind = generator.random()
-    if kind < 0.03:
-        ticks = [([(left, 0.98), (left, 0.95)], 0.004)
-                 for left in np.arange(0.05, size[1] / size[0], 0.05)]
-        return mix(image, [0.1, 0.1, 0.1], 0.7 * strokes(size, ticks))
-    if kind < 0.07:
-        smear = ramp(side * x - 0.3 * y, 0.4, 0.6)
-        smear *= ramp(noise(generator, size, 0.02, 3), -0.5, 3)
-        return mix(image, [0.4, 0.28, 0.6], 0.7 * smear)
-    if kind < 0.09:
-        disc = ramp(0.3 - np.hypot(x - side * 0.75, y + 0.4), 0, 0.01)
-        return mix(image, generator.uniform(0.2, 0.9, 3), disc)
-    return image
+    smear = ramp(side * x - 0.3 * y, 0.4, 0.6)
+    smear *= ramp(noise(generator, size, 0.02, 3), -0.5, 3)
+    starts = generator.uniform(0, 1, (3, 1, 2)) * [size[1] / size[0], 1]
+    paths = starts + np.cumsum(generator.normal(0, 0.05, (3, 6, 2)), axis=1)
+    pen = strokes(size, [(path, 0.02) for path in paths])
+    pen *= ramp(noise(generator, size, 0.02, 3), -2, 0.5)
+    pen *= ramp(np.hypot(x, y), 0.4, 0.5)
+    colour = generator.uniform(0.6, 1.4) * np.array([0.35, 0.28, 0.62])
+    return mix(image, colour,
+               generator.uniform(0.4, 0.8) * np.maximum(smear, pen))
 
 
 def illumination(generator, image):
     """Exposure, white balance, and light that fades from the middle."""
     x, y = coordinates(image.shape[:2])
-    exposure = np.clip(generator.normal(1.02, 0.1), 0.75, 1.2)
+    exposure = np.clip(generator.normal(0.96, 0.1), 0.7, 1.15)
     cast = exposure * generator.normal(1, [0.02, 0.03, 0.05])
     slope_x, slope_y = np.float32(generator.normal(0, 0.07, 2))
-    fall = generator.uniform(0.2, 1.1)
-    light = 1 + fall * (0.15 - x * x - y * y) + slope_x * x + slope_y * y
-    return image * light[..., None] * np.float32(cast)
+    # The edge of the field is often not only darker but also yellower.
+    fall = generator.uniform(0, 1) * generator.normal(
+        [0.8, 1, 1.15], [0.05, 0.1, 0.2])
+    distance = (x * x + y * y) ** generator.uniform(1, 2.5)
+    bowl = (0.15 - distance)[..., None] * np.float32(fall)
+    light = 1 + bowl + (slope_x * x + slope_y * y)[..., None]
+    return image * light * np.float32(cast)
+
+
+def sticker(generator, size):
+    """A coloured disc or a plaster that reaches in from one side.
+
+    Returns how opaque it is, (H, W) from 0 to 1, and its colour.
+    """
+    x, y = coordinates(size)
+    x = x * generator.choice([-1, 1])
+    if generator.random() < 0.5:
+        middle = np.float32(generator.normal(0, 0.3))
+        edge = 0.3 - np.hypot(x - 0.75, y - middle)
+        colour = generator.uniform(0.1, 0.95, 3)
+    else:
+        slope, start = np.float32(generator.uniform([-0.3, 0.4], [0.3, 0.6]))
+        edge = x + slope * y - start
+        colour = generator.uniform(0.75, 1) * np.array([1, 0.92, 0.82])
+    return ramp(edge, 0, 0.01), colour
 
 
 def field_stop(generator, size):
-    """The round field of view: (H, W), 1 inside, 0 in the dark corners."""
+    """Dark corners around a round field of view; returns as `sticker`."""
     x, y = coordinates(size)
     centre_x, centre_y = np.float32(generator.normal(0, 0.02, 2))
     radius = generator.uniform(0.63, 0.76)
-    soft = generator.uniform(0.02, 0.07)
+    if generator.random() < 0.1:
+        radius = generator.uniform(0.45, 0.63)
+    soft = generator.uniform(0.02, 0.12)
     distance = np.hypot(x - centre_x, y - centre_y)
-    return 1 - ramp(distance, radius - 1.5 * soft, radius + soft)
+    dark = generator.choice([0.2, 0.02], p=[0.85, 0.15])
+    colour = dark * generator.uniform(0.7, 1.3) * np.array([1, 0.9, 0.85])
+    return ramp(distance, radius - 1.5 * soft, radius + soft), colour
+
+
+def frame(generator, size):
+    """Sometimes black bars along sides; returns as `sticker`."""
+    x, y = coordinates(size)
+    half = 0.5 * size[1] / size[0]
+    margins = np.stack([half - x, half + x, 0.5 - y, 0.5 + y])
+    # Most bars have a negative width: they lie outside the picture.
+    bars = generator.uniform(-0.5, 0.12, (4, 1, 1))
+    return 1 - ramp((margins - bars).min(axis=0), -0.01, 0), np.full(3, 0.02)
 
 
 def camera(generator, image):
@@ -405,55 +547,82 @@ def camera(generator, image):
     return np.uint8(np.clip(image, 0, 1) * 255 + 0.5)
 
 
+# How often varied pictures show what PH²'s seldom do.
+RARE = {tiny_area: 0.1, neighbour: 0.15, inflammation: 0.15, ruler: 0.05,
+        ink: 0.05, sticker: 0.05}
+
+
 # --- One picture, many pictures ------------------------------------------
 
-def draw(generator, diagnosis, size=(192, 256)):
+def draw(generator, diagnosis, size=(192, 256), varied=False):
     """Draw one lesion of a diagnosis (index into DIAGNOSES).
 
+    varied  also draw what other collections than PH² show: tiny and very
+            pale lesions, neighbours, inflamed skin, rulers, ink, stickers
     Returns image uint8 (H, W, 3) and mask bool (H, W).
     """
+    rare = {effect for effect, share in RARE.items()
+            if varied and generator.random() < share}
     traits = TRAITS[diagnosis]
-    mask = lesion_shape(generator, size, traits)
+    if not varied:  # the palest lesions cannot be learned from few pictures
+        traits = replace(traits, darkness=(1, traits.darkness[1]))
+    area = (tiny_area(generator) if tiny_area in rare
+            else usual_area(generator, traits))
+    mask = lesion_shape(generator, size, traits, area)
+    depth = depth_inside(mask)
     image = skin(generator, size)
-    image = lesion(generator, image, depth_inside(mask), traits)
-    for cover in (gel, accessories, hair, illumination):
-        image = cover(generator, image)
-    if generator.random() < traits.field_stop:
-        light = field_stop(generator, size)
-        dark = generator.uniform(0.7, 1.3) * np.array([0.2, 0.18, 0.17])
-        image = mix(image, dark, 1 - light)
-        mask = annotated(mask & (light > 0.3))
-    return camera(generator, image), mask
+    for effect in [neighbour, inflammation]:
+        if effect in rare:
+            image = effect(generator, image, depth)
+    image = lesion(generator, image, depth, traits)
+    for effect in [gel, ruler, ink, hair, illumination]:
+        if effect in rare or effect not in RARE:
+            image = effect(generator, image)
+    stop = field_stop if generator.random() < traits.field_stop else frame
+    for cover in [sticker, stop] if sticker in rare else [stop]:
+        opaque, colour = cover(generator, size)
+        image = mix(image, colour, opaque)
+        mask = mask & (opaque < 0.7)
+    return camera(generator, image), annotated(mask)
 
 
-def write_pair(folder, name, diagnosis, seed, size):
-    """Draw one picture and save image and mask in PH2's folder layout."""
-    image, mask = draw(np.random.default_rng(seed), diagnosis, size)
+def draw_many(count, size=(192, 256), seed=0, varied=False):
+    """Draw `count` pictures on all processor cores, with a progress bar.
+
+    Yields (diagnosis, image, mask) as `draw` takes and returns them. The
+    same seed gives the same pictures on any number of cores.
+    """
+    ends = np.round(np.cumsum(SHARES) * count)
+    diagnoses = np.searchsorted(ends, np.arange(count), side="right")
+    np.random.default_rng(seed).shuffle(diagnoses)
+    generators = map(np.random.default_rng,
+                     np.random.SeedSequence(seed).spawn(count))
+    jobs = (delayed(draw)(generator, diagnosis, size, varied)
+            for generator, diagnosis in zip(generators, diagnoses,
+                                            strict=True))
+    drawn = tqdm(Parallel(n_jobs=-1, return_as="generator")(jobs),
+                 total=count, desc="Drawing", unit="picture")
+    for diagnosis, (image, mask) in zip(diagnoses, drawn, strict=True):
+        yield diagnosis, image, mask
+
+
+def write_dataset(folder, count=200, size=(192, 256), seed=0):
+    """Write `count` pictures, masks and a table in PH2's own layout."""
+    folder, names, diagnoses = Path(folder), [], []
+    for diagnosis, image, mask in draw_many(count, size, seed):
+        names.append(f"SYN{len(names) + 1:03d}")
+        diagnoses.append(diagnosis)
+        write_pair(folder / "PH2 Dataset images", names[-1], image, mask)
+    write_table(folder, names, diagnoses)
+
+
+def write_pair(folder, name, image, mask):
+    """Save one image and its mask in PH2's folder layout."""
     for kind, file, pixels in (("Dermoscopic_Image", name, image),
                                ("lesion", f"{name}_lesion", mask)):
         target = folder / name / f"{name}_{kind}"
         target.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(target / f"{file}.bmp")
-
-
-def write_dataset(folder, count=200, size=(192, 256), seed=0):
-    """Write `count` pictures, masks and a table in PH2's own layout.
-
-    The same seed gives the same files on any number of workers.
-    """
-    folder = Path(folder)
-    seeds = np.random.SeedSequence(seed).spawn(count)
-    ends = np.round(np.cumsum(SHARES) * count)
-    diagnoses = np.searchsorted(ends, np.arange(count), side="right")
-    np.random.default_rng(seed).shuffle(diagnoses)
-    names = [f"SYN{index + 1:03d}" for index in range(count)]
-    pictures = folder / "PH2 Dataset images"
-    jobs = (delayed(write_pair)(pictures, *job, size)
-            for job in zip(names, diagnoses.tolist(), seeds, strict=True))
-    done = Parallel(n_jobs=-1, return_as="generator")(jobs)
-    for _ in tqdm(done, total=count, desc="Drawing", unit="picture"):
-        pass
-    write_table(folder, names, diagnoses)
 
 
 def write_table(folder, names, diagnoses):

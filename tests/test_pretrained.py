@@ -1,0 +1,115 @@
+"""The pre-trained U-Net: small, safe, the same in both frameworks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import torch
+from notebooks import NAMES, ROOT, lifted
+from PIL import Image
+from safetensors import safe_open
+
+from data import resize_image, resize_mask
+from data.synthetic import dermoscopy
+
+FILE = ROOT / "data/pretrained/unet.safetensors"
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Images (N, 96, 128, 3) and masks that the network has not seen."""
+    drawn = list(dermoscopy.draw_many(30, seed=10**6, varied=True))
+    return (np.stack([resize_image(image, (96, 128))
+                      for _, image, _ in drawn]),
+            np.stack([resize_mask(mask, (96, 128)) for _, _, mask in drawn]))
+
+
+@pytest.fixture(scope="module")
+def metadata():
+    with safe_open(FILE, framework="np") as file:
+        return file.metadata()
+
+
+@pytest.fixture(scope="module")
+def logits(pictures):
+    """What both frameworks compute from the file, (2, N, H, W)."""
+    images = np.float32(pictures[0] / 255)  # "standardised" with 0 and 1
+    loaded = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)  # where the notebooks run
+        for name in NAMES:
+            names = lifted(name, "model", "load")
+            names.update(mean=np.zeros(3), deviation=np.ones(3))
+            loaded.append(names["pretrained_unet"]())
+    ours, theirs = loaded
+    with torch.inference_mode():
+        one = ours.cpu().eval()(torch.from_numpy(
+            images.transpose(0, 3, 1, 2).copy()))[:, 0].numpy()
+    return one, tf.squeeze(theirs(images, training=False), -1).numpy()
+
+
+def test_the_file_is_small_and_says_where_it_comes_from(metadata):
+    assert FILE.stat().st_size <= 4e6
+    assert "procedural" in metadata["trained on"]
+
+
+def test_both_frameworks_read_the_same_network_from_it(logits):
+    one, other = logits
+    assert np.abs(one).max() > 5
+    assert np.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("side", [0, 1], ids=NAMES)
+def test_it_outlines_drawings_that_it_has_not_seen(pictures, logits, side):
+    found, masks = logits[side] > 0, pictures[1]
+    dice = 2 * (found & masks).sum((1, 2)) / (
+        found.sum((1, 2)) + masks.sum((1, 2)))
+    assert dice.mean() > 0.88
+
+
+def test_it_segments_a_picture_from_the_command_line(tmp_path):
+    def segmented(file):
+        return subprocess.run(
+            [sys.executable, "-m", "data.pretrained", file], cwd=ROOT,
+            capture_output=True, text=True, check=False)
+
+    image, truth = dermoscopy.draw(np.random.default_rng(5), 0, (300, 410))
+    file, target = tmp_path / "mole.jpg", tmp_path / "mole-mask.png"
+    Image.fromarray(image).save(file)
+    done = segmented(file)
+    assert "of the picture is lesion" in done.stdout, done.stderr
+    mask = np.asarray(Image.open(target))
+    assert mask.shape == truth.shape
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
+    # What is there stays as it is.
+    refused = segmented(file)
+    assert refused.stderr == f"{target} is there already; rename or remove " \
+        "it.\n"
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    refused = segmented(text)
+    assert refused.returncode and "cannot be read as a picture" \
+        in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    # The mask's name would be too long for the disk.
+    long = file.rename(tmp_path / f"{246 * 'm'}.jpg")
+    refused = segmented(long)
+    assert "mask.png could not be written (File name too long); copy" \
+        in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert set(tmp_path.iterdir()) == {target, text, long}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_missing_or_damaged_file_is_named(name, tmp_path):
+    names = lifted(name, "model", "load")
+    damaged = tmp_path / "unet.safetensors"
+    for content in (None, b"version https://git-lfs.github.com/spec/v1"):
+        if content:
+            damaged.write_bytes(content)
+        names["PRETRAINED"] = str(damaged)
+        with pytest.raises(ValueError, match=f"{damaged} is missing or "
+                                             "damaged; get it"):
+            names["pretrained_unet"]()
