@@ -53,17 +53,22 @@ def notebook(samples, train, valid, **parameters):
     return names
 
 
+def train(names, network, epochs):
+    """Train a new network with what `notebook` returned; returns it."""
+    torch.manual_seed(names["SEED"])
+    model = names["initialise"](names[network]()).to(names["DEVICE"])
+    names["fit"](model, network, names["training_batches"], epochs)
+    return model
+
+
 def pretrained(options):
     """Train the network; returns the notebook's names and the model."""
     samples = procedural(options.count, options.seed)
     n_valid = options.count // 10
     names = notebook(samples, np.arange(n_valid, options.count),
                      np.arange(n_valid), SEED=options.seed)
-    torch.manual_seed(options.seed)
-    model = names["initialise"](names[options.network]()).to(names["DEVICE"])
     start = time.perf_counter()
-    names["fit"](model, options.network, names["training_batches"],
-                 options.epochs)
+    model = train(names, options.network, options.epochs)
     print(f"trained in {(time.perf_counter() - start) / 60:.1f} minutes")
     return names, model
 

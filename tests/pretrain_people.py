@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
 import data
 from data.synthetic import bodies
-from tests.pretrain import notebook, scored
+from tests.pretrain import notebook, scored, train
 
 SIZE = (96, 64)
 
@@ -60,10 +59,7 @@ def trained(count, epochs, seed):
     names["augment"].transforms = [
         step for step in names["augment"].transforms
         if not isinstance(step, v2.RandomVerticalFlip)]
-    torch.manual_seed(seed)
-    model = names["initialise"](names["UNet"]()).to(names["DEVICE"])
-    names["fit"](model, "UNet", names["training_batches"], epochs)
-    return names, model
+    return names, train(names, "UNet", epochs)
 
 
 def main():

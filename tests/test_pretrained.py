@@ -12,7 +12,7 @@ from notebooks import NAMES, ROOT, lifted
 from PIL import Image
 from safetensors import safe_open
 
-from data import ph2, resize_image, resize_mask
+from data import ph2
 from data.synthetic import bodies, dermoscopy
 from tests import pretrain, pretrain_people
 
@@ -22,10 +22,8 @@ FILE = ROOT / "data/pretrained/unet.safetensors"
 @pytest.fixture(scope="module")
 def pictures():
     """Images (N, 96, 128, 3) and masks that the network has not seen."""
-    drawn = list(dermoscopy.draw_many(30, seed=10**6, varied=True))
-    return (np.stack([resize_image(image, (96, 128))
-                      for _, image, _ in drawn]),
-            np.stack([resize_mask(mask, (96, 128)) for _, _, mask in drawn]))
+    samples = pretrain.procedural(30, seed=10**6)
+    return samples.images, samples.masks
 
 
 @pytest.fixture(scope="module")
