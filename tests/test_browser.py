@@ -35,7 +35,7 @@ FEW_STEPS = 2
 """
 # All cells of a notebook, not only those in sight.
 WHOLE_PAGE = '{"windowingMode": "none"}'
-SECONDS = 240
+SECONDS = 600  # several minutes on a slow machine
 
 
 @pytest.fixture(scope="module")
