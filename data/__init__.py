@@ -1,6 +1,7 @@
 """Images and masks for the lesson: what every data set here looks like.
 
-`data.ph2.load()` returns `Samples`; the notebooks need nothing else.
+`data.ph2.load()` and `data.mads.load()` return `Samples`; the notebooks
+need nothing else.
 """
 
 import warnings
@@ -29,9 +30,11 @@ class Samples:
     images      uint8 (N, H, W, 3), RGB
     masks       bool (N, H, W), True = lesion (or person)
     names       list of N names, sorted
-    groups      (N,) what a split must respect: PH²'s diagnoses
-    source      "PH2" or "procedural sample"
+    groups      (N,) what a split must respect: PH²'s diagnoses, MADS's
+                sequences
+    source      "PH2" or "procedural sample", "MADS" or "procedural people"
     mask_files  list of N paths, the masks as they came
+    threshold   what is brighter in these files is True, see `read_mask`
     """
 
     images: np.ndarray
@@ -40,6 +43,7 @@ class Samples:
     groups: np.ndarray
     source: str
     mask_files: list
+    threshold: int = 127
 
     def __len__(self):
         return len(self.names)
@@ -50,7 +54,7 @@ class Samples:
         A result is scored against this mask, not against the resized one.
         Raises DataError if the file is gone or unreadable.
         """
-        return read_mask(self.mask_files[row])
+        return read_mask(self.mask_files[row], self.threshold)
 
 
 def read_image(file, name=None):
@@ -63,12 +67,14 @@ def read_image(file, name=None):
     return np.asarray(_open(file, _to_rgb, name))
 
 
-def read_mask(path):
+def read_mask(path, threshold=127):
     """One mask as bool (H, W), white = True; DataError if unreadable.
 
-    1-bit, grey and RGB files all come out alike; transparency is ignored.
+    True is what is brighter than the threshold, from 0 to 255. 1-bit, grey
+    and RGB files all come out alike; transparency is ignored.
     """
-    return np.asarray(_open(path, lambda mask: mask.convert("L"))) > 127
+    grey = _open(path, lambda mask: mask.convert("L"))
+    return np.asarray(grey) > threshold
 
 
 def _open(file, convert, name=None):
@@ -147,3 +153,26 @@ def stratified_split(groups, seed, valid=0.1, test=0.2):
                         f"train, valid and test ({error}); use more images "
                         "of each group.") from error
     return np.sort(train_rows), np.sort(valid_rows), np.sort(test_rows)
+
+
+def group_split(groups, kinds, seed, valid=0.2, test=0.2):
+    """Split rows so that no group is torn, and all parts have each kind.
+
+    groups: (N,) labels of rows that belong together, such as the pictures
+    of one sequence; kinds: (N,) labels, the same for all rows of a group;
+    valid, test: fractions of the number of groups, the rest is train.
+    Returns three sorted, disjoint arrays of row numbers: train, valid,
+    test. The same seed gives the same rows on every machine.
+    Raises DataError if there are too few groups of a kind.
+    """
+    # Not StratifiedGroupKFold: its rows differ between scikit-learn 1.6
+    # and 1.9. Not GroupShuffleSplit: its parts may lack a kind.
+    labels, first = np.unique(groups, return_index=True)
+    try:
+        parts = stratified_split(np.asarray(kinds)[first], seed, valid, test)
+    except DataError as error:
+        raise DataError(f"{len(labels)} groups cannot be split by kind into "
+                        f"train, valid and test ({error.__cause__}); use "
+                        "more groups of each kind.") from error
+    return tuple(np.flatnonzero(np.isin(groups, labels[part]))
+                 for part in parts)

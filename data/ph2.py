@@ -4,27 +4,14 @@
 procedural sample. Sources, licence and layout: `data/README.md`.
 """
 
-import hashlib
-import os
 import re
-import tempfile
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-import pooch
-from tqdm.auto import tqdm
 
-from data import (
-    ROOT,
-    DataError,
-    Samples,
-    read_image,
-    read_mask,
-    resize_image,
-    resize_mask,
-)
-from data.archive import Mirror, beside, ensure, fetch, unpack
+from data import ROOT, DataError, Samples, loading
+from data.archive import Mirror, ensure, fetch
+from data.loading import read_pairs
 from data.synthetic import dermoscopy
 
 OFFICIAL_PAGE = "https://www.fc.up.pt/addi/ph2%20database.html"
@@ -38,8 +25,6 @@ ARCHIVE_NAMES = ("PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")
 # The index is the code in PH²'s table.
 DIAGNOSES = np.array(dermoscopy.DIAGNOSES)
 EXPECTED = {"common nevus": 80, "atypical nevus": 80, "melanoma": 40}
-NAME = "segmentation-lesson"  # of folders elsewhere than in data/
-SOURCES = ("auto", "download", "sample")
 # IMD002.bmp and IMD002_lesion.bmp, but not IMD002_R1_Label4.bmp.
 FILE_NAME = re.compile(
     r"(?P<name>[A-Z]{3}\d{3})(?P<lesion>_lesion)?\.(bmp|png|jpe?g|tiff?)",
@@ -56,32 +41,9 @@ def load(size=(96, 128), source=None):
             None takes the environment variable SEGMENTATION_SOURCE, and
             "auto" if that is not set.
     """
-    source = source or os.environ.get("SEGMENTATION_SOURCE") or "auto"
-    if source not in SOURCES:
-        raise DataError(f"the source {source!r} is not known; use one of "
-                        f"{', '.join(SOURCES)}.")
-    if not (isinstance(size, tuple) and len(size) == 2 and all(
-            isinstance(side, int) and 1 <= side <= 2048 for side in size)):
-        raise DataError(f"the size {size} is not (height, width) in pixels, "
-                        "two whole numbers from 1 to 2048.")
-    folder = writable_folder()
-    if folder != ROOT:
-        print(f"{ROOT} cannot be written to, so what the lesson makes is "
-              f"kept in {folder}.")
-    if source == "sample":
-        return load_sample(size)
-    try:
-        return read(find(), size, "PH2")
-    except DataError as error:
-        if source == "download":
-            raise
-        print(f"Using the procedural sample instead of PH²: {error}")
-        return load_sample(size)
-
-
-def load_sample(size):
-    """Return the built-in procedural images, drawn at the first call."""
-    return read(draw_sample(), size, "procedural sample")
+    return loading.load(
+        "PH²", size, source, ROOT, lambda: read(find(), size, "PH2"),
+        lambda: read(draw_sample(), size, "procedural sample"))
 
 
 def find():
@@ -90,22 +52,17 @@ def find():
     In this order: the folder named by SEGMENTATION_DATA, data/PH2Dataset/,
     an archive that somebody put into data/, the network.
     """
-    named = os.environ.get("SEGMENTATION_DATA")
+    named = loading.named_folder("SEGMENTATION_DATA")
     if named:
-        if not Path(named).is_dir():
-            raise DataError(f"SEGMENTATION_DATA names {named}, which is not "
-                            "a folder; correct it or unset it.")
-        return Path(named)
+        return named
     home = ROOT if (ROOT / "PH2Dataset").is_dir() else writable_folder()
     return ensure(home / "PH2Dataset", unpack_or_fetch)
 
 
 def unpack_or_fetch(target):
     """Make the folder of PH² from a local archive, else from a mirror."""
-    for name in ARCHIVE_NAMES:
-        if (ROOT / name).is_file():
-            unpack(ROOT / name, target)
-            return
+    if loading.unpack_first([ROOT / name for name in ARCHIVE_NAMES], target):
+        return
     try:
         fetch(MIRRORS, target)
     except DataError as error:
@@ -116,34 +73,18 @@ def unpack_or_fetch(target):
 
 def draw_sample():
     """Return the folder of the procedural sample, drawn if need be."""
-    # The name changes with the program that draws, so that an older
-    # sample is never taken for the present one.
-    program = Path(dermoscopy.__file__).read_bytes()
-    version = hashlib.sha256(program).hexdigest()[:8]
-    target = writable_folder() / "procedural" / f"dermoscopy-{version}"
-    return ensure(target, write_sample)
+    return loading.sample_folder(writable_folder(), "dermoscopy",
+                                 [dermoscopy], write_sample)
 
 
 def write_sample(target):
     """Draw the procedural sample into the new folder `target`."""
-    with beside(target) as temporary:
-        dermoscopy.write_dataset(temporary / "sample")
-        (temporary / "sample").rename(target)
+    loading.write_whole(target, dermoscopy.write_dataset)
 
 
 def writable_folder():
-    """data/, or the user's cache, or a temporary folder: the first that
-    can be written to. Raises DataError if none can."""
-    temporary = Path(tempfile.gettempdir()) / NAME
-    for folder in (ROOT, pooch.os_cache(NAME), temporary):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError:
-            continue
-    raise DataError(f"neither {ROOT} nor {temporary} can be written to; "
-                    "make room, or copy the lesson elsewhere.")
+    """data/, or another folder where that cannot be written to."""
+    return loading.writable_folder(ROOT)
 
 
 def read(folder, size, source):
@@ -155,7 +96,8 @@ def read(folder, size, source):
     groups = DIAGNOSES[read_diagnoses(folder, pairs)]
     check_whole(groups, folder)
     mask_files = [lesion for _, lesion in pairs.values()]
-    images, masks = read_cached(list(pairs.values()), size)
+    images, masks = loading.read_cached(
+        list(pairs.values()), size, writable_folder() / "cache", read_pairs)
     return Samples(images, masks, list(pairs), groups, source, mask_files)
 
 
@@ -180,10 +122,7 @@ def find_pairs(folder):
             f"no pair like IMD002.bmp and IMD002_lesion.bmp was found below "
             f"{folder}, so its layout is not understood; put an unchanged "
             "copy of PH² there, or remove the folder.")
-    for name in sorted(images.keys() ^ lesions.keys()):
-        missing = "mask" if name in images else "image"
-        raise DataError(f"the {missing} of {name} is missing below {folder};"
-                        " restore it from the archive.")
+    loading.check_mates(images, lesions, folder)
     return {name: (images[name], lesions[name]) for name in sorted(images)}
 
 
@@ -195,7 +134,7 @@ def read_diagnoses(folder, names):
         raise DataError(f"PH2_dataset.txt is missing below {folder}; restore"
                         " it from the archive.")
     codes = {}
-    for line in read_table(tables[0]).splitlines():
+    for line in loading.read_table(tables[0]).splitlines():
         # "|| IMD003 ||  || 0 || …": a name, its histology, its diagnosis
         cells = [cell.strip() for cell in line.split("||")]
         if len(cells) > 3 and cells[3] in {"0", "1", "2"}:
@@ -210,16 +149,6 @@ def read_diagnoses(folder, names):
     return [codes[name] for name in names]
 
 
-def read_table(path):
-    """The text of PH²'s table, which is less than a megabyte long."""
-    try:
-        with open(path, errors="replace") as file:
-            return file.read(10**6)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore "
-                        "it from the archive.") from error
-
-
 def check_whole(groups, folder):
     """Refuse a set that is not the whole PH²: 80, 80 and 40 images."""
     counts = Counter(groups.tolist())
@@ -228,53 +157,3 @@ def check_whole(groups, folder):
         raise DataError(f"{folder} holds {len(groups)} images ({found}) "
                         "instead of 200 (80, 80, 40); restore the missing "
                         "ones from the archive.")
-
-
-def read_cached(pairs, size):
-    """Read and resize all pairs, or take the result of the last time.
-
-    The name of the cache depends on every file's path, length and date and
-    on the size, so it never hides a change. Returns images, masks.
-    """
-    folder = writable_folder() / "cache"
-    cache = folder / f"{fingerprint(pairs, size)}.npz"
-    try:
-        with np.load(cache) as stored:
-            return stored["images"], stored["masks"]
-    except Exception:  # no cache, or a damaged one: read the files
-        images, masks = read_pairs(pairs, size)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            part = Path(temporary) / cache.name
-            np.savez(part, images=images, masks=masks)
-            part.replace(cache)
-    except OSError:  # a full disk only makes the next start slower
-        pass
-    return images, masks
-
-
-def fingerprint(pairs, size):
-    """A short text that changes when the files or the size change."""
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns)
-              for pair in pairs for path in pair]
-    return hashlib.sha256(repr((tuple(size), states)).encode()).hexdigest()
-
-
-def read_pairs(pairs, size):
-    """Read, check and resize: uint8 (N, H, W, 3) and bool (N, H, W)."""
-    images = np.empty((len(pairs), *size, 3), np.uint8)
-    masks = np.empty((len(pairs), *size), bool)
-    for row, (image_file, mask_file) in enumerate(
-            tqdm(pairs, desc="Reading images", unit="image")):
-        image, mask = read_image(image_file), read_mask(mask_file)
-        if mask.shape != image.shape[:2]:
-            raise DataError(f"{mask_file} is {mask.shape[::-1]} pixels, its "
-                            f"image {image.shape[1::-1]}; restore both from "
-                            "the archive.")
-        if mask.all() or not mask.any():
-            raise DataError(f"{mask_file} marks no lesion or nothing else; "
-                            "restore it from the archive.")
-        images[row] = resize_image(image, size)
-        masks[row] = resize_mask(mask, size)
-    return images, masks

@@ -7,6 +7,7 @@ import io
 import os
 import tempfile
 
+import pooch
 from joblib.externals.loky import get_reusable_executor
 
 from data import DataError, ph2
@@ -20,7 +21,7 @@ def prepare(folder, url, temporary=None):
     """Let the lesson use a folder as data/ and a server on this machine."""
     ph2.ROOT = folder
     ph2.MIRRORS = (Mirror(url, "PH2Dataset.rar", None),) if url else ()
-    ph2.pooch.os_cache = lambda name: folder / "no" / "home"
+    pooch.os_cache = lambda name: folder / "no" / "home"
     # A sample as small as this is drawn in no time.
     dermoscopy.write_dataset = functools.partial(
         dermoscopy.write_dataset, size=(24, 32))

@@ -1,0 +1,232 @@
+"""The MADS data set: 1,192 pictures of people in motion with their masks.
+
+`load()` finds, downloads, checks and reads it, or falls back to procedural
+people. Sources, licence and layout: `data/README.md`.
+"""
+
+import errno
+import logging
+import re
+import shutil
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import requests
+
+from data import ROOT, DataError, Samples, group_split, loading
+from data.archive import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    DiskFull,
+    beside,
+    ensure,
+    why,
+)
+from data.synthetic import bodies, dermoscopy, scenes, solids
+
+HANDLE = "tapakah68/segmentation-full-body-mads-dataset"
+PAGE = f"https://www.kaggle.com/datasets/{HANDLE}"
+KAGGLE = "https://api.kaggle.com"
+FOLDER_NAMES = ("MADS", bodies.HOME)
+# What Kaggle's page, Kaggle's command and people call it.
+ARCHIVE_NAMES = ("archive.zip", "segmentation-full-body-mads-dataset.zip",
+                 f"{bodies.HOME}.zip", "MADS.zip")
+EXPECTED = {"HipHop": 339, "Jazz": 270, "Kata": 190, "Sports": 98,
+            "Taichi": 295}
+SEQUENCES = 25  # of procedural people, five of each category
+# HipHop_HipHop1_C0_00180: category, sequence, camera, frame
+NAME = re.compile(r"([A-Za-z]+)_([A-Za-z]+\d*)_C(\d+)_(\d+)", re.ASCII)
+
+
+class Shot(NamedTuple):
+    """What the name of a picture says about it."""
+
+    category: str
+    sequence: str  # all cameras of a sequence see the same motion
+    camera: int
+    frame: int  # number of the picture in the film
+
+
+def parse(name):
+    """Split a name, with or without .png, into its four parts: a Shot.
+
+    Raises DataError if it is not a name like those of MADS.
+    """
+    match = NAME.fullmatch(name.removesuffix(".png"))
+    if not match:
+        raise DataError(f"the name {name[:80]!r} is not like "
+                        "HipHop_HipHop1_C0_00180, that is category, "
+                        "sequence, camera and frame.")
+    category, sequence, camera, frame = match.groups()
+    return Shot(category, sequence, int(camera), int(frame))
+
+
+def load(size=(96, 128), source=None):
+    """Return the 1,192 images of MADS, or procedural people.
+
+    size    (H, W) in pixels of the images and masks returned
+    source  "auto": MADS from disk or from Kaggle, else the people;
+            "download": MADS, or DataError with the reason;
+            "sample": the procedural people, never the network.
+            None takes the environment variable SEGMENTATION_SOURCE, and
+            "auto" if that is not set.
+    """
+    return loading.load(
+        "MADS", size, source, ROOT, lambda: read(find(), size, "MADS"),
+        lambda: read(draw_sample(), size, "procedural people"))
+
+
+def split(samples, seed, valid=0.2, test=0.2):
+    """Split rows so that all of a sequence is in one part.
+
+    Every part has sequences of each category; valid and test are fractions
+    of the number of sequences. Returns rows and raises DataError as
+    `data.group_split` does.
+    """
+    categories = [parse(name).category for name in samples.names]
+    return group_split(samples.groups, categories, seed, valid, test)
+
+
+def find():
+    """Return the folder of MADS, which is unpacked or downloaded if need be.
+
+    In this order: the folder named by SEGMENTATION_MADS, a folder or an
+    archive that somebody put into data/, the network.
+    """
+    named = loading.named_folder("SEGMENTATION_MADS")
+    if named:
+        return named
+    folders = [ROOT / name for name in FOLDER_NAMES]
+    folders = [folder for folder in folders if folder.is_dir()]
+    target = folders[0] if folders else writable_folder() / "MADS"
+    return ensure(target, unpack_or_fetch)
+
+
+def unpack_or_fetch(target):
+    """Make the folder of MADS from a local archive, else from Kaggle."""
+    if loading.unpack_first([ROOT / name for name in ARCHIVE_NAMES], target):
+        return
+    with beside(target) as temporary:
+        download(temporary / "MADS")
+        (temporary / "MADS").rename(target)
+
+
+def download(folder):
+    """Download MADS to the new folder `folder` by Kaggle's own library.
+
+    Raises DataError if that is not installed, or Kaggle cannot be reached
+    or refuses.
+    """
+    try:
+        # kagglehub would wait for a silent network without an end.
+        requests.head(KAGGLE, timeout=(CONNECT_SECONDS, READ_SECONDS))
+        import kagglehub  # here, since most readers never need it
+        logging.getLogger("kagglehub").setLevel("ERROR")
+        found = Path(kagglehub.dataset_download(HANDLE,
+                                                output_dir=str(folder)))
+        if found != folder:  # on Kaggle and Colab it lies ready elsewhere
+            shutil.copytree(found, folder)
+    # kagglehub and what it uses report failure by almost any exception.
+    except Exception as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            raise DiskFull(f"the disk is full: MADS does not fit into "
+                           f"{folder.parent.parent}; make room.") from error
+        reason = "the package kagglehub is not installed" \
+            if isinstance(error, ImportError) else why(error)
+        raise DataError(f"MADS could not be downloaded from Kaggle "
+                        f"({reason}); to fetch it by hand, sign in at "
+                        f"{PAGE}, choose Download, and put archive.zip "
+                        f"into {ROOT}.") from error
+
+
+def draw_sample():
+    """Return the folder of the procedural people, drawn if need be."""
+    return loading.sample_folder(
+        writable_folder(), "people", [bodies, scenes, solids, dermoscopy],
+        write_sample)
+
+
+def write_sample(target):
+    """Draw the procedural people into the new folder `target`."""
+    loading.write_whole(target, partial(bodies.write_dataset,
+                                        sequences=SEQUENCES))
+
+
+def writable_folder():
+    """data/, or another folder where that cannot be written to."""
+    return loading.writable_folder(ROOT)
+
+
+def read(folder, size, source):
+    """Read all pairs below a folder that has MADS's layout, and check them.
+
+    Raises DataError naming the first file that is missing or wrong.
+    """
+    pairs = find_pairs(folder)
+    if source == "MADS":
+        check_whole(pairs, folder)
+    # Masks have two values, but which is not the same in all of them.
+    threshold = 0
+    images, masks = loading.read_cached(
+        list(pairs.values()), size, writable_folder() / "cache",
+        partial(loading.read_pairs, what="person", threshold=threshold))
+    groups = np.array([parse(name).sequence for name in pairs])
+    mask_files = [mask for _, mask in pairs.values()]
+    return Samples(images, masks, list(pairs), groups, source, mask_files,
+                   threshold)
+
+
+def find_pairs(folder):
+    """Find {name: (image file, mask file)} of a folder, sorted.
+
+    Raises DataError if there is none, or an image or a mask has no mate,
+    or one that df.csv lists is missing.
+    """
+    home = find_home(folder)
+    images, masks = ({path.stem: path for path in
+                      sorted((home / kind).glob("*.png"))
+                      if NAME.fullmatch(path.stem)}
+                     for kind in ("images", "masks"))
+    loading.check_mates(images, masks, home)
+    for name in sorted(listed_names(folder) - images.keys()):
+        raise DataError(f"{name}, which df.csv lists, is missing below "
+                        f"{home}; restore it from the archive.")
+    return {name: (images[name], masks[name]) for name in images}
+
+
+def find_home(folder):
+    """Find the folder that holds images/ and masks/: this one or one below.
+
+    Copies of MADS differ in how many folders they wrap around these two.
+    """
+    homes = [images.parent for images in folder.rglob("images")
+             if images.is_dir() and (images.parent / "masks").is_dir()]
+    if not homes:
+        raise DataError(
+            f"no folders images and masks were found side by side below "
+            f"{folder}, so its layout is not understood; put an unchanged "
+            "copy of MADS there, or remove the folder.")
+    return min(homes, key=lambda home: (len(home.parts), home))
+
+
+def listed_names(folder):
+    """The names in df.csv, wherever it lies; none if there is no such file.
+    """
+    tables = [path for path in folder.rglob("df.csv") if path.is_file()]
+    return {name for table in tables for name in re.findall(
+        r"images/(\w+)\.png", loading.read_table(table))}
+
+
+def check_whole(names, folder):
+    """Refuse a set that is not the whole MADS: 1,192 images."""
+    counts = Counter(parse(name).category for name in names)
+    if counts != EXPECTED:
+        found = ", ".join(f"{counts[category]} {category}"
+                          for category in EXPECTED)
+        raise DataError(f"{folder} holds {len(names)} images ({found}) "
+                        f"instead of {sum(EXPECTED.values())} "
+                        f"({', '.join(map(str, EXPECTED.values()))}); "
+                        "restore the missing ones from the archive.")
