@@ -36,6 +36,7 @@ ARCHIVE_NAMES = ("archive.zip", "segmentation-full-body-mads-dataset.zip",
                  f"{bodies.HOME}.zip", "MADS.zip")
 EXPECTED = {"HipHop": 339, "Jazz": 270, "Kata": 190, "Sports": 98,
             "Taichi": 295}
+THRESHOLD = 0  # whatever has a colour in a mask is person
 SEQUENCES = 25  # of procedural people, five of each category
 # HipHop_HipHop1_C0_00180: category, sequence, camera, frame
 NAME = re.compile(r"([A-Za-z]+)_([A-Za-z]+\d*)_C(\d+)_(\d+)", re.ASCII)
@@ -121,9 +122,9 @@ def download(folder):
     or refuses.
     """
     try:
-        # kagglehub would wait for a silent network without an end.
-        requests.head(KAGGLE, timeout=(CONNECT_SECONDS, READ_SECONDS))
         import kagglehub  # here, since most readers never need it
+        # It would wait for a silent network without an end.
+        requests.head(KAGGLE, timeout=(CONNECT_SECONDS, READ_SECONDS))
         logging.getLogger("kagglehub").setLevel("ERROR")
         found = Path(kagglehub.dataset_download(HANDLE,
                                                 output_dir=str(folder)))
@@ -168,15 +169,13 @@ def read(folder, size, source):
     pairs = find_pairs(folder)
     if source == "MADS":
         check_whole(pairs, folder)
-    # Masks have two values, but which is not the same in all of them.
-    threshold = 0
     images, masks = loading.read_cached(
         list(pairs.values()), size, writable_folder() / "cache",
-        partial(loading.read_pairs, what="person", threshold=threshold))
+        partial(loading.read_pairs, what="person", threshold=THRESHOLD))
     groups = np.array([parse(name).sequence for name in pairs])
     mask_files = [mask for _, mask in pairs.values()]
     return Samples(images, masks, list(pairs), groups, source, mask_files,
-                   threshold)
+                   THRESHOLD)
 
 
 def find_pairs(folder):
@@ -213,8 +212,7 @@ def find_home(folder):
 
 
 def listed_names(folder):
-    """The names in df.csv, wherever it lies; none if there is no such file.
-    """
+    """The names in df.csv, wherever it lies; none if it is not there."""
     tables = [path for path in folder.rglob("df.csv") if path.is_file()]
     return {name for table in tables for name in re.findall(
         r"images/(\w+)\.png", loading.read_table(table))}
