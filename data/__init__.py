@@ -171,8 +171,9 @@ def group_split(groups, kinds, seed, valid=0.2, test=0.2):
     try:
         parts = stratified_split(np.asarray(kinds)[first], seed, valid, test)
     except DataError as error:
-        raise DataError(f"{len(labels)} groups cannot be split by kind into "
-                        f"train, valid and test ({error.__cause__}); use "
-                        "more groups of each kind.") from error
+        raise DataError(f"{len(labels)} groups of {len(np.unique(kinds))} "
+                        "kinds are too few to have one of each kind in "
+                        "train, valid and test; use more groups of each "
+                        "kind, or larger parts.") from error
     return tuple(np.flatnonzero(np.isin(groups, labels[part]))
                  for part in parts)

@@ -215,12 +215,12 @@ def test_the_split_does_not_depend_on_the_order_of_the_rows():
 
 
 def test_a_split_of_too_few_sequences_says_so():
-    few = {category: {"A": 9, "B": 9} for category in ("Jazz", "Kata")}
-    with pytest.raises(DataError, match="2 groups cannot be split") as error:
-        split(names_of(few))
-    assert_one_sentence(error.value)
-    with pytest.raises(DataError, match="15 groups .* use more groups"):
+    with pytest.raises(DataError, match="15 groups of 5 kinds") as error:
         split(FEW)
+    assert_one_sentence(error.value)
+    for groups in (["one"], []):
+        with pytest.raises(DataError, match="are too few"):
+            data.group_split(groups, groups, seed=0)
 
 
 def test_a_split_takes_the_fractions_it_is_given():
