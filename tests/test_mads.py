@@ -291,12 +291,14 @@ def around(folder, inner, table):
 @pytest.mark.parametrize("name", ["MADS", bodies.HOME])
 def test_reads_every_layout(inner, table, name, folder):
     around(folder, inner, table)
-    folder.rename(folder.parent / name)
+    renamed = folder.rename(folder.parent / name)
     assert mads.load(SIZE, "download").names == FEW
+    assert mads.listed_names(renamed) == set(FEW)
 
 
 def test_what_other_systems_leave_there_is_not_read(folder):
-    shutil.copytree(folder, folder / "__MACOSX" / "MADS")
+    leftover = shutil.copytree(folder, folder / "__MACOSX" / "MADS")
+    (leftover / "images" / f"{FEW[0]}.png").write_bytes(b"not a picture")
     (folder / "images" / f"._{FEW[0]}.png").write_bytes(b"not a picture")
     (folder / "masks" / "Thumbs.db").write_bytes(b"not a picture")
     assert mads.load(SIZE, "download").names == FEW
