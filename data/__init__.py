@@ -32,7 +32,7 @@ class Samples:
     names       list of N names, sorted
     groups      (N,) what a split must respect: PH²'s diagnoses, MADS's
                 sequences
-    source      "PH2" or "procedural sample", "MADS" or "procedural people"
+    source      "PH2", "MADS" or "procedural sample"
     mask_files  list of N paths, the masks as they came
     threshold   what is brighter in these files is True, see `read_mask`
     """

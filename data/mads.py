@@ -37,7 +37,8 @@ ARCHIVE_NAMES = ("archive.zip", "segmentation-full-body-mads-dataset.zip",
 EXPECTED = {"HipHop": 339, "Jazz": 270, "Kata": 190, "Sports": 98,
             "Taichi": 295}
 THRESHOLD = 0  # whatever has a colour in a mask is person
-SEQUENCES = 25  # of procedural people, five of each category
+SEQUENCES = 30  # of procedural people, six of each category
+SEED = 14  # of procedural people, whose places are neither bare nor full
 # HipHop_HipHop1_C0_00180: category, sequence, camera, frame
 NAME = re.compile(r"([A-Za-z]+)_([A-Za-z]+\d*)_C(\d+)_(\d+)", re.ASCII)
 
@@ -77,7 +78,7 @@ def load(size=(96, 128), source=None):
     """
     return loading.load(
         "MADS", size, source, ROOT, lambda: read(find(), size, "MADS"),
-        lambda: read(draw_sample(), size, "procedural people"))
+        lambda: read(draw_sample(), size, "procedural sample"))
 
 
 def split(samples, seed, valid=0.2, test=0.2):
@@ -153,7 +154,7 @@ def draw_sample():
 def write_sample(target):
     """Draw the procedural people into the new folder `target`."""
     loading.write_whole(target, partial(bodies.write_dataset,
-                                        sequences=SEQUENCES))
+                                        sequences=SEQUENCES, seed=SEED))
 
 
 def writable_folder():

@@ -394,7 +394,7 @@ def test_bad_input_gets_one_sentence(spoil, sentence, folder, capsys):
         mads.load(SIZE, source="download")
     assert_one_sentence(error.value)
 
-    assert mads.load(SIZE, source="auto").source == "procedural people"
+    assert mads.load(SIZE, source="auto").source == "procedural sample"
     assert "Using the procedural sample instead of MADS: " \
         f"{error.value}\n" in capsys.readouterr().out
     assert sorted(folder.rglob("*")) == before
@@ -483,7 +483,7 @@ def test_a_read_only_folder_is_worked_around(root, few_mads, tmp_path,
 
 def test_the_sample_is_people_with_exact_masks(root, people):
     samples = mads.load((24, 32), "sample")
-    assert samples.source == "procedural people"
+    assert samples.source == "procedural sample"
     assert 100 < len(samples) == len(set(samples.names)) <= 150
     assert len(set(samples.groups)) == mads.SEQUENCES
     assert samples.names == sorted(samples.names)
@@ -500,9 +500,9 @@ def test_the_sample_never_touches_the_network(folder, kaggle, monkeypatch):
 
     kaggle(refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    assert mads.load(SIZE, "sample").source == "procedural people"
+    assert mads.load(SIZE, "sample").source == "procedural sample"
     monkeypatch.setenv("SEGMENTATION_SOURCE", "sample")
-    assert mads.load(SIZE).source == "procedural people"
+    assert mads.load(SIZE).source == "procedural sample"
     assert mads.load(SIZE, "auto").source == "MADS"
 
 
@@ -614,7 +614,7 @@ def test_a_failed_download_gets_one_sentence(failure, sentence, root, kaggle,
         mads.load(SIZE, "download")
     assert_one_sentence(error.value)
     assert visible(root) == []
-    assert mads.load(SIZE, "auto").source == "procedural people"
+    assert mads.load(SIZE, "auto").source == "procedural sample"
     assert str(error.value) in capsys.readouterr().out
 
 

@@ -353,12 +353,12 @@ def passer(generator, x, z):
 
 # --- Photograph ----------------------------------------------------------
 
-def viewpoint(generator, size, largest):
+def viewpoint(generator, size, scales):
     """A camera that sees all of a standing performer, or nearly.
 
-    largest: the performer's height in the picture at most.
+    scales: the performer's height in the picture, least and most.
     """
-    scale = generator.uniform(0.5, largest)
+    scale = generator.uniform(*scales)
     feet = generator.uniform(np.clip(1.15 * scale - 0.5, 0.25, 0.46), 0.49)
     height = generator.uniform(0.35, 0.95)
     return Camera(scale, generator.uniform(1.8, 5), height,
@@ -430,30 +430,34 @@ def develop(generator, image, settings):
 
 # --- One picture, many pictures ------------------------------------------
 
-def perform(generator, category, frames, cameras=(0,), size=(192, 256)):
+def perform(generator, category, frames, cameras=(0,), size=(192, 256),
+            place=None):
     """Yield (camera, frame, image, mask) of one performance.
 
-    Performer, motion and room are the same in all; every camera has its
-    own place and settings. Without a category it is a street scene.
+    Performer, motion and place are the same in all; every camera has its
+    own view and settings. Without a category it is a street scene.
+    place: the generator of room, light and cameras, which other
+    performances may share, in the same state; by default `generator`.
     """
+    place = place or generator
     wildness = generator.uniform(*((0.6, 1) if category else (0, 0.5)))
     tempo = CATEGORIES[category][1] if category else 100
     keys = [pose(generator, wildness)
             for _ in range(2 + max(frames) // tempo)]
-    person, light = look(generator, category), lamp(generator)
+    person, light = look(generator, category), lamp(place)
     facing = generator.uniform(0, 360) if generator.random() < 0.2 \
         else generator.normal(0, 30)
-    outdoors = generator.random() < (0.5 if category else 0.8)
-    open_for = max(generator.uniform(-8, 4), 0)  # frames, of the shutter
+    outdoors = place.random() < (0.5 if category else 0.8)
+    open_for = max(place.uniform(-8, 4), 0)  # frames, of the shutter
     moments = np.linspace(0, open_for, 3 if open_for else 1)
-    room = generator.integers(2 ** 32)
+    room = place.integers(2 ** 32)
     for camera in cameras:
         yaw = APART * camera
-        view = viewpoint(generator, size, 0.7 if category else 0.93)
+        view = viewpoint(place, size, (0.75, 0.9) if category else (0.5, 0.93))
         here = replace(light, towards=turned("Y", yaw) @ light.towards)
         scene = backdrop(np.random.default_rng(room), size, view, yaw, here,
                          outdoors, passer)
-        settings = film(generator, scene)
+        settings = film(place, scene)
         for frame in frames:
             poses = [moment(keys, (frame + late) / tempo)
                      for late in moments]
@@ -472,12 +476,13 @@ def draw(generator, size=(192, 256), category=None):
     return next(perform(generator, category, [frame], size=size))[2:]
 
 
-def write_sequence(folder, name, frames, seed, size):
+def write_sequence(folder, name, frames, seed, place, size):
     """Draw one performance for two or three cameras and save it."""
     generator = np.random.default_rng(seed)
     cameras = range(generator.choice([2, 3], p=[0.2, 0.8]))
     for camera, frame, image, mask in perform(
-            generator, name.split("_")[0], frames, cameras, size):
+            generator, name.split("_")[0], frames, cameras, size,
+            np.random.default_rng(place)):
         file = f"{name}_C{camera}_{frame:05d}.png"
         Image.fromarray(image).save(folder / "images" / file)
         Image.fromarray(mask).convert("RGB").save(folder / "masks" / file)
@@ -497,9 +502,13 @@ def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0):
              for index in range(sequences)
              for category, (prefix, _) in [kinds[index % len(kinds)]]]
     numbers = [STEP * (frame + 1) for frame in range(frames)]
-    seeds = np.random.SeedSequence(seed).spawn(sequences)
-    jobs = (delayed(write_sequence)(home, name, numbers, child, size)
-            for name, child in zip(names, seeds))
+    # A category has one place, as all of MADS was filmed in one studio.
+    performers, places = (root.spawn(sequences) for root in
+                          np.random.SeedSequence(seed).spawn(2))
+    jobs = (delayed(write_sequence)(
+                home, name, numbers, performers[index],
+                places[index % len(kinds)], size)
+            for index, name in enumerate(names))
     done = Parallel(n_jobs=-1, return_as="generator")(jobs)
     for _ in tqdm(done, total=sequences, desc="Drawing", unit="sequence"):
         pass

@@ -1,0 +1,122 @@
+# /// script
+# requires-python = ">=3.9,<3.13"
+# dependencies = ["mediapipe==0.10.21", "pillow>=10"]
+# ///
+"""Find the joints of a person in a picture, and cut the person out.
+
+    uv run lab/skeleton.py me.jpg [--mask my-mask.png]
+
+writes me-skeleton.png beside the picture: the skeleton, and the person
+that MediaPipe's selfie segmentation finds, the model of video calls. With
+a mask of your own (white = person) it shows that too and prints how well
+the two agree. MediaPipe needs older packages than the lesson, so this
+script has an environment of its own, which uv makes from the lines above.
+Its models are in its wheel: once installed, it needs no network.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+try:
+    import mediapipe as mp
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageOps
+except ImportError as error:
+    sys.exit(f"{error.name} is not installed here. Start the script by "
+             "`uv run lab/skeleton.py PICTURE`, which installs it, or see "
+             "lab/README.md for the way without uv.")
+
+WANTED = 0.5  # probability from which on a joint or a pixel counts
+LINE, JOINT, PERSON = (0, 220, 220), (255, 80, 0), (0, 114, 178)
+
+
+def read(path, mode):
+    """A picture as uint8 array, upright; a sentence if it is not one."""
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(ImageOps.exif_transpose(picture).convert(mode))
+    except OSError as error:
+        sys.exit(f"{path} cannot be read as a picture ({error}); save it as "
+                 "JPEG or PNG.")
+
+
+def find_joints(image):
+    """33 joints as (x, y, visibility), x and y in pixels; None if nobody.
+
+    The joints are those of BlazePose: Bazarevsky et al. 2020,
+    arXiv 2006.10204.
+    """
+    # Complexity 1: the only one of its models that the wheel carries.
+    with mp.solutions.pose.Pose(static_image_mode=True,
+                                model_complexity=1) as pose:
+        found = pose.process(image).pose_landmarks
+    height, width = image.shape[:2]
+    return found and [(joint.x * width, joint.y * height, joint.visibility)
+                      for joint in found.landmark]
+
+
+def person_probability(image):
+    """How probable person is, for each pixel: float (H, W)."""
+    with mp.solutions.selfie_segmentation.SelfieSegmentation() as model:
+        return model.process(image).segmentation_mask
+
+
+def draw_skeleton(image, joints):
+    """The image with lines between the joints that are visible."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    thick = max(2, min(picture.size) // 100)
+    for first, second in mp.solutions.pose.POSE_CONNECTIONS:
+        if min(joints[first][2], joints[second][2]) > WANTED:
+            pen.line([joints[first][:2], joints[second][:2]], LINE, thick)
+    for x, y, visibility in joints:
+        if visibility > WANTED:
+            pen.ellipse([x - thick, y - thick, x + thick, y + thick], JOINT)
+    return picture
+
+
+def tint(image, mask):
+    """The image with everything but the person paled towards blue."""
+    paled = 0.35 * image + 0.65 * np.array(PERSON)
+    return Image.fromarray(np.uint8(np.where(mask[..., None], image, paled)))
+
+
+def main():
+    """Read the picture, write what was found beside it, and say so."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--mask", type=Path, help="white = person")
+    options = parser.parse_args()
+    image = read(options.picture, "RGB")
+    joints = find_joints(image)
+    theirs = person_probability(image) > WANTED
+    panels = [draw_skeleton(image, joints) if joints
+              else Image.fromarray(image), tint(image, theirs)]
+    if joints:
+        visible = sum(joint[2] > WANTED for joint in joints)
+        print(f"{visible} of {len(joints)} joints are visible.")
+    else:
+        print("No skeleton was found: is there a whole person?")
+    print(f"MediaPipe calls {theirs.mean():.1%} of the picture person.")
+    if options.mask:
+        ours = read(options.mask, "L") > 127
+        if ours.shape != theirs.shape:
+            sys.exit(f"the mask is {ours.shape[::-1]} pixels, the picture "
+                     f"{theirs.shape[::-1]}; make them equal.")
+        either = (ours | theirs).sum()
+        print(f"IoU of your mask and MediaPipe's: "
+              f"{(ours & theirs).sum() / max(either, 1):.3f}")
+        panels.append(tint(image, ours))
+    sheet = Image.new("RGB", (sum(panel.width for panel in panels),
+                              image.shape[0]))
+    for number, panel in enumerate(panels):
+        sheet.paste(panel, (number * image.shape[1], 0))
+    target = options.picture.with_name(f"{options.picture.stem}-skeleton.png")
+    sheet.save(target)
+    print(f"{target} shows, from left to right: the skeleton, MediaPipe's "
+          f"person{', yours' * bool(options.mask)}.")
+
+
+if __name__ == "__main__":
+    main()

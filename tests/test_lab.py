@@ -1,0 +1,230 @@
+"""The lab: made from its solution, says what to do, graded by nbgrader."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from notebooks import ROOT, code_cells
+
+from lab import assignment
+
+NAMES = ["BodySegmentationPytorch.ipynb", "BodySegmentationTF.ipynb"]
+SOLUTIONS = Path("lab", "solutions", "bodies")
+SHORT = """\
+SOURCE = "sample"
+HEIGHT, WIDTH = 48, 64
+EPOCHS = 15
+TARGET = 0.3
+"""
+POINTS = {"person_share": 1, "split_by_sequence": 3, "unet": 3,
+          "cross_entropy": 2, "train_network": 2, "predict": 2,
+          "metrics": 2, "table": 2, "target": 3, "compose": 4}
+
+
+def read(*parts):
+    return nbformat.read(ROOT.joinpath(*parts), as_version=4)
+
+
+def graded(notebook):
+    """{task: points} of the cells that nbgrader grades."""
+    return {cell.metadata.nbgrader.grade_id.removesuffix("_check"):
+            cell.metadata.nbgrader.points for cell in notebook.cells
+            if cell.metadata.get("nbgrader", {}).get("grade")}
+
+
+# --- Made from the solution -----------------------------------------------
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_assignment_is_what_its_solution_gives(name):
+    made = assignment.assignment(ROOT / SOLUTIONS / name)
+    assert made == (ROOT / "lab" / name).read_text(), \
+        "run: python -m lab.assignment"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_assignment_gives_no_answer_away(name):
+    solution, handed_out = read(SOLUTIONS, name), read("lab", name)
+    answers = [line.strip() for cell in code_cells(solution)
+               for region in re.findall(
+                   "### BEGIN SOLUTION(.*?)### END SOLUTION", cell.source,
+                   re.DOTALL)
+               for line in region.splitlines() if len(line.strip()) > 25]
+    assert len(answers) > 30
+    text = "\n".join(cell.source for cell in handed_out.cells)
+    given = "\n".join(re.sub(
+        "### BEGIN SOLUTION.*?### END SOLUTION", "", cell.source,
+        flags=re.DOTALL) for cell in solution.cells)
+    assert [answer for answer in answers
+            if answer in text and answer not in given] == []
+    assert not any(cell.get("outputs") for cell in handed_out.cells)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_answer_is_followed_by_its_check(name):
+    kinds = [(cell.metadata.nbgrader.grade_id.removesuffix("_check"),
+              cell.metadata.nbgrader.grade)
+             for cell in read("lab", name).cells
+             if cell.metadata.get("nbgrader", {}).get("grade_id", "")
+             .removesuffix("_check") in POINTS]
+    assert graded(read("lab", name)) == POINTS
+    tasks = [task for task in POINTS if task != "target"]
+    expected = [(task, checked) for task in tasks
+                for checked in (False, True)]
+    expected.insert(-2, ("target", True))
+    assert kinds == expected
+
+
+def test_both_solutions_tell_and_ask_the_same():
+    """But for a word of the framework, all text; and all plots and data."""
+    def told(name):
+        return [re.sub(r"PyTorch|TensorFlow|Pytorch|TF|\(N, [\w, ]+\)|"
+                       r"`keras.*?any size|; (?=\.)", "", cell.source)
+                for cell in read(SOLUTIONS, name).cells
+                if cell.cell_type == "markdown"]
+
+    ours, theirs = map(told, NAMES)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_saved_solution_was_run_on_the_sample(name):
+    cells = code_cells(read(SOLUTIONS, name))
+    counts = [cell.execution_count for cell in cells]
+    assert counts == list(range(1, len(cells) + 1))
+    printed = "".join(output.get("text", "") for cell in cells
+                      for output in cell.outputs)
+    assert printed.count("✅") == len(POINTS)
+    assert "procedural sample" in printed and "❌" not in printed
+
+
+# --- What a learner meets -------------------------------------------------
+
+def notebook_that_ends(name):
+    """Run a fresh assignment; returns it and the error that ended it."""
+    notebook = read("lab", name)
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3",
+                            resources={"metadata": {"path": ROOT / "lab"}})
+    with pytest.raises(CellExecutionError):
+        client.execute()
+    return notebook
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fresh_assignment_runs_to_the_first_task_and_says_what_to_do(name):
+    notebook = notebook_that_ends(name)
+    errors = [(cell, output) for cell in code_cells(notebook)
+              for output in cell.outputs if output.output_type == "error"]
+    [(cell, error)] = errors
+    assert cell.metadata.nbgrader.grade_id == "person_share_check"
+    assert error.traceback == [error.evalue]  # a sentence and nothing else
+    assert error.evalue.startswith("❌ Task 1") \
+        and "`person_share` returns nothing yet" in error.evalue
+
+
+# --- Handed out, collected, graded ----------------------------------------
+
+def solve(notebook, solution, **wrong):
+    """Put the solution's answers into an assignment, or wrong ones."""
+    answers = {cell.metadata.nbgrader.grade_id: cell.source
+               for cell in solution.cells
+               if cell.metadata.get("nbgrader", {}).get("solution")}
+    for cell in notebook.cells:
+        task = cell.metadata.get("nbgrader", {}).get("grade_id")
+        if task in answers:
+            cell.source = wrong.get(task, answers[task])
+
+
+WRONG = {  # leaks, confuses Dice and IoU, has a halo
+    "split_by_sequence": """\
+def split_by_sequence(samples, seed):
+    rest, test = train_test_split(np.arange(len(samples)), test_size=0.2,
+                                  random_state=seed)
+    return *train_test_split(rest, test_size=0.2, random_state=seed), test
+""",
+    "metrics": """\
+def iou(predicted, masks):
+    both = (predicted & masks).sum(axis=(1, 2))
+    return (2 * both + 1e-6) / (predicted.sum(axis=(1, 2))
+                                + masks.sum(axis=(1, 2)) + 1e-6)
+
+
+dice = iou
+""",
+    "compose": """\
+def compose(image, probabilities, background):
+    alpha = probabilities[..., None]
+    return np.uint8(alpha * image + (1 - alpha) * background)
+"""}
+
+
+def nbgrader(course, *words):
+    """Run nbgrader in a course directory; its exit status must be 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *words], cwd=course, text=True,
+        capture_output=True, env={**os.environ, "PATH": os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ["PATH"]])})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def course_in(folder, name):
+    """A copy of the lab as course directory, with one short notebook."""
+    shutil.copytree(ROOT / "data", folder / "data", ignore=lambda *found: [
+        entry for entry in found[1] if entry.startswith((
+            "PH2", "MADS", "downloads", "cache", "weights"))])
+    for file in ("lab/checks.py", "lab/nbgrader_config.py"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, folder / file)
+    solution = read(SOLUTIONS, name)
+    [parameters] = code_cells(solution, "parameters")
+    parameters.source += "\n" + SHORT
+    (folder / SOLUTIONS).mkdir(parents=True)
+    nbformat.write(solution, folder / SOLUTIONS / name)
+    return folder / "lab", solution
+
+
+@pytest.mark.parametrize("name", [
+    NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
+def test_nbgrader_hands_out_collects_and_grades(name, tmp_path):
+    """A right submission gets all points, a wrong one those it deserves."""
+    course, solution = course_in(tmp_path, name)
+    nbgrader(course, "generate_assignment", "bodies")
+    released = course / "release" / "bodies" / name
+    for student, wrong in [("right", {}), ("wrong", WRONG)]:
+        submitted = course / "submitted" / student / "bodies"
+        submitted.mkdir(parents=True)
+        notebook = nbformat.read(released, as_version=4)
+        assert "BEGIN SOLUTION" not in released.read_text()
+        solve(notebook, solution, **wrong)
+        nbformat.write(notebook, submitted / name)
+    nbgrader(course, "autograde", "bodies")
+    nbgrader(course, "generate_feedback", "bodies")
+    nbgrader(course, "export")
+    points = points_of(course, "right"), points_of(course, "wrong")
+    assert points[0] == POINTS
+    assert points[1] == POINTS | {"split_by_sequence": 0, "metrics": 0,
+                                  "table": 0, "compose": 0}
+    grades = pd.read_csv(course / "grades.csv").set_index("student_id")
+    assert grades.score.to_dict() == {
+        student: sum(gained.values())
+        for student, gained in zip(("right", "wrong"), points)}
+    for student in ("right", "wrong"):
+        page = course / "feedback" / student / "bodies" / Path(
+            name).with_suffix(".html")
+        assert ("❌" in page.read_text()) == (student == "wrong")
+
+
+def points_of(course, student):
+    """{task: points} that nbgrader's gradebook has of a student."""
+    from nbgrader.api import Gradebook
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
+        [notebook] = book.find_submission("bodies", student).notebooks
+        return {grade.name.removesuffix("_check"): grade.score
+                for grade in notebook.grades}
