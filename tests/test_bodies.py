@@ -148,3 +148,20 @@ def test_the_mask_is_what_the_person_covers(category, seed, monkeypatch):
     assert (abs(change[inside]) > 2).mean() > 0.9
     assert change[outside].max() < 1  # nothing but shadow
     assert (change[outside] < -2).mean() < 0.2
+
+
+def test_the_sequences_of_a_category_share_their_place_not_their_person(
+        tmp_path):
+    bodies.write_dataset(tmp_path, sequences=6, frames=1, size=(48, 64))
+    pictures = {path.name.split("_")[1]: np.asarray(Image.open(path), float)
+                for path in tmp_path.rglob("images/*_C0_00045.png")}
+    masks = {path.name.split("_")[1]: np.asarray(Image.open(path)) > 0
+             for path in tmp_path.rglob("masks/*_C0_00045.png")}
+
+    def apart(one, other, pixels):
+        return np.median(np.abs(pictures[one] - pictures[other])[pixels])
+
+    first, second = masks["HipHop1"], masks["HipHop2"]
+    assert apart("HipHop1", "HipHop2", ~first & ~second) < 8
+    assert apart("HipHop1", "HipHop2", first & second) > 8
+    assert apart("HipHop1", "Jazz1", ~first & ~masks["Jazz1"]) > 20

@@ -234,7 +234,7 @@ def test_a_split_takes_the_fractions_it_is_given():
 def test_the_sample_can_be_split(root):
     names = mads.load(SIZE, "sample").names
     train, valid, test = assert_a_good_split(names)
-    assert (len(train), len(valid), len(test)) == (15, 5, 5)
+    assert (len(train), len(valid), len(test)) == (18, 6, 6)
 
 
 @pytest.mark.skipif("MADS_TABLE" not in os.environ,
@@ -484,7 +484,7 @@ def test_a_read_only_folder_is_worked_around(root, few_mads, tmp_path,
 def test_the_sample_is_people_with_exact_masks(root, people):
     samples = mads.load((24, 32), "sample")
     assert samples.source == "procedural sample"
-    assert 100 < len(samples) == len(set(samples.names)) <= 150
+    assert 120 < len(samples) == len(set(samples.names)) <= 180
     assert len(set(samples.groups)) == mads.SEQUENCES
     assert samples.names == sorted(samples.names)
     for row, file in enumerate(samples.mask_files):

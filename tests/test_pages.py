@@ -15,8 +15,11 @@ from traitlets.config import Config
 from lab.quizzes import quizzes
 
 PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md",
-         "lab/INSTRUCTORS.md", "translations/README.md",
+         "lab/README.md", "lab/INSTRUCTORS.md", "translations/README.md",
          "translations/README.no.md"]
+LAB = [f"lab/{folder}BodySegmentation{framework}.ipynb"
+       for folder in ("", "solutions/bodies/")
+       for framework in ("Pytorch", "TF")]
 QUIZZES = [(name, language) for name in quizzes.QUIZZES
            for language in quizzes.PAGES]
 
@@ -102,7 +105,7 @@ def test_the_saved_notebook_holds_both_quizzes(name):
 
 # Links, pictures, spelling
 
-@pytest.mark.parametrize("name", [*PAGES, *NAMES])
+@pytest.mark.parametrize("name", [*PAGES, *NAMES, *LAB])
 def test_links_lead_somewhere_and_pictures_have_a_text(name):
     folder = (ROOT / name).parent
     for words, target in links(without_code(text_of(name))):
@@ -125,7 +128,7 @@ def test_every_picture_is_used_in_the_readme():
 
 
 @pytest.mark.parametrize("name", [
-    page for page in [*PAGES, *NAMES] if not page.endswith(".no.md")])
+    page for page in [*PAGES, *NAMES, *LAB] if not page.endswith(".no.md")])
 def test_spelling(name):
     done = subprocess.run(
         [sys.executable, "-m", "codespell_lib", "--builtin",
