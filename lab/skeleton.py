@@ -6,8 +6,9 @@
 
     uv run lab/skeleton.py me.jpg [--mask my-mask.png]
 
-writes me-skeleton.png beside the picture: the skeleton, and the person
-that MediaPipe's selfie segmentation finds, the model of video calls. With
+writes me-skeleton.png beside the picture: the person that MediaPipe's
+selfie segmentation finds, a model of video calls, with the skeleton and
+without. With
 a mask of your own (white = person) it shows that too and prints how well
 the two agree. MediaPipe needs older packages than the lesson, so this
 script has an environment of its own, which uv makes from the lines above.
@@ -62,9 +63,9 @@ def person_probability(image):
         return model.process(image).segmentation_mask
 
 
-def draw_skeleton(image, joints):
-    """The image with lines between the joints that are visible."""
-    picture = Image.fromarray(image)
+def draw_skeleton(picture, joints):
+    """A copy with lines between the joints that are visible."""
+    picture = picture.copy()
     pen = ImageDraw.Draw(picture)
     thick = max(2, min(picture.size) // 100)
     for first, second in mp.solutions.pose.POSE_CONNECTIONS:
@@ -91,8 +92,8 @@ def main():
     image = read(options.picture, "RGB")
     joints = find_joints(image)
     theirs = person_probability(image) > WANTED
-    panels = [draw_skeleton(image, joints) if joints
-              else Image.fromarray(image), tint(image, theirs)]
+    cut_out = tint(image, theirs)
+    panels = [draw_skeleton(cut_out, joints) if joints else cut_out, cut_out]
     if joints:
         visible = sum(joint[2] > WANTED for joint in joints)
         print(f"{visible} of {len(joints)} joints are visible.")
@@ -114,8 +115,8 @@ def main():
         sheet.paste(panel, (number * image.shape[1], 0))
     target = options.picture.with_name(f"{options.picture.stem}-skeleton.png")
     sheet.save(target)
-    print(f"{target} shows, from left to right: the skeleton, MediaPipe's "
-          f"person{', yours' * bool(options.mask)}.")
+    print(f"{target} shows, from left to right: MediaPipe's person "
+          f"with the skeleton, without it{', yours' * bool(options.mask)}.")
 
 
 if __name__ == "__main__":
