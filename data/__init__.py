@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pi_heif
 from PIL import Image, ImageOps
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 ROOT = Path(__file__).resolve().parent
 # No others: Pillow reads some formats by starting other programs.
@@ -131,10 +131,12 @@ def resize_mask(mask, size):
     return np.asarray(resized) >= 128
 
 
-def stratified_split(groups, seed, valid=0.1, test=0.2):
+def stratified_split(groups, seed, valid=0.1, test=0.2, fold=None):
     """Split rows so that every part has the same share of each group.
 
-    groups: (N,) labels; valid, test: fractions of N, the rest is train.
+    groups: (N,) labels; valid, test: fractions of N, the rest is train;
+    fold: for cross-validation, a number from 0 that chooses one of
+    round(1 / test) test sets, which together hold every row once.
     Returns three sorted, disjoint arrays of row numbers: train, valid,
     test. The same seed gives the same rows on every machine.
     Raises DataError if a group is too small to be in all three parts.
@@ -143,8 +145,13 @@ def stratified_split(groups, seed, valid=0.1, test=0.2):
     n_valid, n_test = round(valid * len(groups)), round(test * len(groups))
     rows = np.arange(len(groups))
     try:
-        rest, test_rows = train_test_split(
-            rows, test_size=n_test, stratify=groups, random_state=seed)
+        if fold is None:
+            rest, test_rows = train_test_split(
+                rows, test_size=n_test, stratify=groups, random_state=seed)
+        else:
+            folds = StratifiedKFold(round(1 / test), shuffle=True,
+                                    random_state=seed)
+            rest, test_rows = list(folds.split(rows, groups))[fold]
         train_rows, valid_rows = train_test_split(
             rest, test_size=n_valid, stratify=groups[rest],
             random_state=seed)

@@ -124,6 +124,7 @@ BAD = [{"HEIGHT": 100}, {"WIDTH": 97}, {"HEIGHT": 0}, {"WIDTH": -16},
        {"FEW_STEPS": 0}, {"BATCH_SIZE": 0},
        {"BATCH_SIZE": -8}, {"BATCH_SIZE": 8.0}, {"LEARNING_RATE": -1},
        {"LEARNING_RATE": float("nan")}, {"LEARNING_RATE": 5},
+       {"FOLD": 5}, {"FOLD": -1}, {"PRECISION": "half"},
        {"WEIGHT_DECAY": -0.1}, {"EMA_DECAY": 1.5}, {"EMA_DECAY": -0.1}]
 
 
@@ -141,7 +142,8 @@ def test_a_bad_parameter_gets_a_sentence(name, bad):
 def test_good_parameters_pass(name):
     checked(name)
     checked(name, HEIGHT=32, WIDTH=2048, SEED=0, EPOCHS=1, BATCH_SIZE=1,
-            LEARNING_RATE=0, WEIGHT_DECAY=0, EMA_DECAY=0)
+            FOLD=4, PRECISION="bfloat16", LEARNING_RATE=0, WEIGHT_DECAY=0,
+            EMA_DECAY=0)
 
 
 FEW = """

@@ -229,6 +229,22 @@ def test_the_split_is_disjoint_stratified_and_always_the_same():
     assert not np.array_equal(test, other[2])
 
 
+def test_the_folds_test_every_row_once_and_are_stratified():
+    groups = np.repeat(ph2.DIAGNOSES, [80, 80, 40])
+    folds = [data.stratified_split(groups, seed=0, fold=fold)
+             for fold in range(5)]
+    assert sorted(np.concatenate([test for *_, test in folds])) \
+        == list(range(200))
+    for train, valid, test in folds:
+        assert sorted([*train, *valid, *test]) == list(range(200))
+        for rows, counts in [(train, [56, 56, 28]), (valid, [8, 8, 4]),
+                             (test, [16, 16, 8])]:
+            assert [np.sum(groups[rows] == name)
+                    for name in ph2.DIAGNOSES] == counts
+    again = data.stratified_split(groups, seed=0, fold=3)
+    assert all(map(np.array_equal, again, folds[3]))
+
+
 def test_a_split_of_too_few_images_says_so():
     with pytest.raises(DataError, match="cannot be split"):
         data.stratified_split(np.array(["a", "a", "b"]), seed=0)

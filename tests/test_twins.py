@@ -423,7 +423,8 @@ def test_ten_steps_stay_together(pytorch, tensorflow, monkeypatch, twins):
     np.testing.assert_allclose(keras_settings, settings, rtol=1e-6)
     assert list(history.columns) == list(keras_history.columns)
     ours, theirs = weights_of_both(*twins)
-    np.testing.assert_allclose(keras_history, history, atol=0.02)
+    np.testing.assert_allclose(keras_history.drop(columns="seconds"),
+                               history.drop(columns="seconds"), atol=0.02)
     assert distance(ours, theirs) < 0.2 * distance(ours, before)
 
 

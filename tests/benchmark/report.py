@@ -1,0 +1,242 @@
+"""Turns the results of the benchmark's runs into tables.
+
+`summary` condenses the files of the runs to the numbers that are printed;
+they are kept in `summary.json`. `publish` writes them as Markdown tables
+into the pages, between marks such as `<!-- benchmark: speed -->` and
+`<!-- end -->`.
+"""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+
+from tests.notebooks import ROOT
+
+SUMMARY = ROOT / "tests/benchmark/summary.json"
+METRICS = ["Dice", "IoU", "Sensitivity", "Specificity", "Pixel accuracy"]
+DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
+FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
+PAGES = {"README.md": "en", "translations/README.no.md": "no"}
+NORWEGIAN = {
+    "method": "metode", "framework": "rammeverk", "images": "bilder",
+    "Sensitivity": "Sensitivitet", "Specificity": "Spesifisitet",
+    "Pixel accuracy": "Pikselnøyaktighet", "pre-trained": "forhåndstrent",
+    "flips": "speilet", "weights": "vekter", "training": "trening",
+    "an epoch": "en epoke", "images per second": "bilder per sekund",
+    "until validation Dice": "til Dice på valideringsbildene",
+    "memory": "minne", "never": "aldri", "cores": "kjerner",
+    "what was changed": "hva som er endret", "test images": "testbilder",
+    "gain of Dice": "økning av Dice",
+    "all pixels together": "alle piksler samlet",
+    "common nevus": "vanlig føflekk", "atypical nevus": "atypisk føflekk",
+    "melanoma": "melanom"}
+
+
+def read(files):
+    """The results of finished runs, with the names of their files."""
+    return [{**json.loads(file.read_text()), "file": file.stem}
+            for file in files if file.exists()]
+
+
+def per_image(runs):
+    """One row for each run, method and test image."""
+    return pd.DataFrame([
+        {"framework": framework_of(run), "fold": run["file"].split("-")[2],
+         **row} for run in runs for row in run["per_image"]])
+
+
+def framework_of(run):
+    """PyTorch or TensorFlow, from the name of a run's file."""
+    return FRAMEWORKS[run["file"].split("-")[1]]
+
+
+def accuracy(table):
+    """Scores of each method in each framework, over all test images."""
+    rows = []
+    for (method, framework), part in table.groupby(["method", "framework"],
+                                                   sort=False):
+        # Otsu has nothing to train: it is the same in both.
+        tp, fp, fn = part[["TP", "FP", "FN"]].sum()
+        rows.append({
+            "method": method, "framework": framework, "images": len(part),
+            **{metric: [part[metric].mean(), part[metric].std()]
+               for metric in METRICS},
+            "all pixels together": 2 * tp / (2 * tp + fp + fn),
+            **{diagnosis: part.loc[part["diagnosis"] == diagnosis,
+                                   "Dice"].mean()
+               for diagnosis in DIAGNOSES}})
+    return rows
+
+
+def speed(runs):
+    """Medians over the runs of how long training and prediction took."""
+    table = pd.DataFrame([
+        {"framework": framework_of(run), **row,
+         "memory": run["about"]["peak_memory"]}
+        for run in runs for row in run["training"]])
+    # A run that never got there took longer than any that did.
+    table["enough"] = table["enough"].astype(float).fillna(np.inf)
+    medians = table.groupby(["method", "framework"], sort=False).median()
+    medians = medians.replace(np.inf, None).reset_index()
+    return medians.to_dict("records")
+
+
+def lever(base, changed, what):
+    """Mean change of Dice on the images that both have, by method."""
+    keys = ["method", "framework", "name"]
+    both = changed.set_index(keys)[["Dice"]].join(
+        base.set_index(keys)["Dice"], rsuffix=" before", how="inner")
+    gain = both["Dice"] - both["Dice before"]
+    return [{"what": what, "method": method, "framework": framework,
+             "images": len(part), "gain": part.mean(),
+             "error": part.std() / len(part) ** 0.5}
+            for (method, framework), part in
+            gain.groupby(level=[0, 1], sort=False)]
+
+
+def built_in_levers(table):
+    """What pre-training and flips changed, from the main runs alone."""
+    rows = []
+    for what in ("pre-trained", "flips"):
+        ending = f", {what}"
+        changed = table[table["method"].str.endswith(ending)]
+        changed = changed.assign(
+            method=changed["method"].str.removesuffix(ending))
+        rows += lever(table, changed, what)
+    return rows
+
+
+def text(runs):
+    """The main scores as plain text, for the terminal."""
+    rows = [{"method": row["method"], "framework": row["framework"],
+             "images": row["images"],
+             **{metric: "{:.3f} ± {:.3f}".format(*row[metric])
+                for metric in METRICS}}
+            for row in accuracy(per_image(runs))]
+    return pd.DataFrame(rows).to_string(index=False)
+
+
+def summary(runs, changed):
+    """All numbers of the tables.
+
+    runs: those with the notebooks' own parameters; changed: a dict from
+    what was changed to its runs.
+    """
+    table = per_image(runs)
+    levers = built_in_levers(table)
+    for what, others in changed.items():
+        levers += lever(table, per_image(others), what)
+    newest = max(runs, key=lambda run: run["about"]["date"])["about"]
+    return {
+        "about": {**newest, "frameworks": sorted(
+            {run["about"]["framework"] for run in runs})},
+        "accuracy": accuracy(table), "speed": speed(runs),
+        "levers": levers}
+
+
+def markdown(rows, columns):
+    """A Markdown table; columns: title → function of a row."""
+    lines = ["| " + " | ".join(columns) + " |",
+             "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(cell(row) for cell in columns.values()) + " |"
+              for row in rows]
+    return "\n".join(lines)
+
+
+def seconds(value):
+    """Seconds, rounded to what matters; "never" if there was no end."""
+    if value is None:
+        return "never"
+    return f"{value:.1f} s" if value < 20 else f"{value:.0f} s"
+
+
+def plus_minus(metric):
+    """A cell with the mean and the standard deviation of a metric."""
+    return lambda row: "{:.3f} ± {:.3f}".format(*row[metric])
+
+
+def three_digits(key):
+    """A cell with three digits after the point."""
+    return lambda row: f"{row[key]:.3f}"
+
+
+def who(row_names=("method", "framework")):
+    """Columns that say whose row it is."""
+    return {name: lambda row, name=name: row[name] for name in row_names}
+
+
+def accuracy_table(found):
+    """Means and standard deviations of the scores over all test images."""
+    return markdown(found["accuracy"], {
+        **who(), "images": lambda row: str(row["images"]),
+        **{metric: plus_minus(metric) for metric in METRICS}})
+
+
+def diagnosis_table(found):
+    """Dice for each diagnosis, and of all pixels together."""
+    return markdown(found["accuracy"], {
+        **who(), **{key: three_digits(key)
+                    for key in [*DIAGNOSES, "all pixels together"]}})
+
+
+def speed_table(found):
+    """How long trainings took; medians over the folds."""
+    return markdown(found["speed"], {
+        **who(), "weights": lambda row: f"{row['weights']:,.0f}",
+        "training": lambda row: seconds(row["seconds"]),
+        "an epoch": lambda row: seconds(row["epoch"]),
+        "until validation Dice 0.90": lambda row: seconds(row["enough"]),
+        "images per second": lambda row: f"{row['images_per_second']:.0f}",
+        "memory": lambda row: f"{row['memory'] / 1e9:.1f} GB"})
+
+
+def lever_table(found):
+    """What each change was worth: mean gain of Dice ± standard error."""
+    return markdown(found["levers"], {
+        "what was changed": lambda row: row["what"], **who(),
+        "test images": lambda row: str(row["images"]),
+        "gain of Dice":
+            lambda row: f"{row['gain']:+.4f} ± {row['error']:.4f}"})
+
+
+def about_line(found):
+    """On what machine, with what, and when."""
+    about = found["about"]
+    return (f"*{about['processor']}, {about['cores']} cores; "
+            f"{', '.join(about['frameworks'])}; {about['precision']}; "
+            f"{about['date']}*")
+
+
+TABLES = {"accuracy": accuracy_table, "diagnoses": diagnosis_table,
+          "speed": speed_table, "levers": lever_table, "about": about_line}
+
+
+def filled(page, found, language="en"):
+    """A page whose marked tables are made anew from the summary."""
+    def table(match):
+        content = translated(TABLES[match[1]](found), language)
+        return f"<!-- benchmark: {match[1]} -->\n\n{content}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- benchmark: (\w+) -->.*?<!-- end -->", table, page,
+                  flags=re.DOTALL)
+
+
+def translated(table, language):
+    """A table with the words and numbers of another language."""
+    if language == "no":
+        # The longest first, for some words are parts of others.
+        for english in sorted(NORWEGIAN, key=len, reverse=True):
+            table = table.replace(english, NORWEGIAN[english])
+        table = re.sub(r"(?<=\d),(?=\d{3})", "\u00a0", table)
+        table = re.sub(r"(?<=\d)\.(?=\d)", ",", table)
+    return table
+
+
+def publish(found):
+    """Keep a summary, and put its tables into the pages."""
+    SUMMARY.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    for name, language in PAGES.items():
+        path = ROOT / name
+        path.write_text(filled(path.read_text(), found, language))
