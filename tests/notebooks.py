@@ -39,15 +39,20 @@ def lifted(name, *tags):
     return namespace
 
 
+def add_cells(notebook, parameters, last_cell):
+    """Add code that sets other parameters, and one more cell at the end."""
+    place = notebook.cells.index(code_cells(notebook, "parameters")[0])
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(parameters))
+    notebook.cells.append(nbformat.v4.new_code_cell(last_cell))
+
+
 def run(name, parameters, last_cell):
     """Run a notebook with other parameters and one more cell at its end.
 
     Returns what the last cell printed. Any error in a cell is raised.
     """
     notebook = read(name)
-    place = notebook.cells.index(code_cells(notebook, "parameters")[0])
-    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(parameters))
-    notebook.cells.append(nbformat.v4.new_code_cell(last_cell))
+    add_cells(notebook, parameters, last_cell)
     NotebookClient(notebook, timeout=600, kernel_name="python3",
                    resources={"metadata": {"path": str(ROOT)}}).execute()
     return "".join(output.text for output in notebook.cells[-1].outputs

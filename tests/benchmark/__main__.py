@@ -22,6 +22,7 @@ from tests.notebooks import (
     PYTORCH,
     ROOT,
     TENSORFLOW,
+    add_cells,
     code_cells,
     read,
     tags_of,
@@ -54,9 +55,7 @@ def recipe_of(name):
 def execute(name, parameters, last, progress):
     """Run the shortened notebook with parameters and a last cell."""
     notebook = nbformat.v4.new_notebook(cells=shortened(name))
-    place = notebook.cells.index(code_cells(notebook, "parameters")[0])
-    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(parameters))
-    notebook.cells.append(nbformat.v4.new_code_cell(last))
+    add_cells(notebook, parameters, last)
     progress.reset(len(notebook.cells))
     NotebookClient(notebook, timeout=None, kernel_name="python3",
                    resources={"metadata": {"path": str(ROOT)}},
@@ -85,10 +84,10 @@ def do(options, framework, fold, file):
                     LAST.format(file=str(file)), progress)
 
 
-def published(options, frameworks=tuple(NOTEBOOKS)):
+def published(options):
     """All results that are there, as a summary."""
     runs, changed = [], {}
-    for framework in frameworks:
+    for framework in NOTEBOOKS:
         for fold in range(5):
             base = file_of(options, framework, fold)
             runs.append(base)

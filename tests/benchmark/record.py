@@ -24,10 +24,9 @@ def record(names, file):
     file appears whole or not at all.
     """
     models, history = dict(names["models"]), dict(names["history"])
-    for network, start in [("SegNet", pretrained_segnet),
-                           ("U-Net", pretrained_unet)]:
-        name = f"{network}, pre-trained"
-        models[name] = start(names)
+    models["SegNet, pre-trained"] = pretrained_segnet(names)
+    models["U-Net, pre-trained"] = names["pretrained_unet"]()
+    for name in ("SegNet, pre-trained", "U-Net, pre-trained"):
         history[name] = names["fit"](models[name], name,
                                      names["training_batches"],
                                      names["EPOCHS"])
@@ -114,11 +113,6 @@ def training(names, method, model, history):
             "best": float(history["valid_dice"].max()),
             "weights": int(names["count_weights"](model)),
             "images_per_second": len(images) / float(np.median(times))}
-
-
-def pretrained_unet(names):
-    """The U-Net that learned from drawings: the notebook's own function."""
-    return names["pretrained_unet"]()
 
 
 def pretrained_segnet(names):

@@ -43,8 +43,8 @@ def read(files):
 def per_image(runs):
     """One row for each run, method and test image."""
     return pd.DataFrame([
-        {"framework": framework_of(run), "fold": run["file"].split("-")[2],
-         **row} for run in runs for row in run["per_image"]])
+        {"framework": framework_of(run), **row}
+        for run in runs for row in run["per_image"]])
 
 
 def framework_of(run):
@@ -57,7 +57,6 @@ def accuracy(table):
     rows = []
     for (method, framework), part in table.groupby(["method", "framework"],
                                                    sort=False):
-        # Otsu has nothing to train: it is the same in both.
         tp, fp, fn = part[["TP", "FP", "FN"]].sum()
         rows.append({
             "method": method, "framework": framework, "images": len(part),
@@ -162,29 +161,29 @@ def three_digits(key):
     return lambda row: f"{row[key]:.3f}"
 
 
-def who(row_names=("method", "framework")):
-    """Columns that say whose row it is."""
-    return {name: lambda row, name=name: row[name] for name in row_names}
+# Columns that say whose row it is.
+WHO = {"method": lambda row: row["method"],
+       "framework": lambda row: row["framework"]}
 
 
 def accuracy_table(found):
     """Means and standard deviations of the scores over all test images."""
     return markdown(found["accuracy"], {
-        **who(), "images": lambda row: str(row["images"]),
+        **WHO, "images": lambda row: str(row["images"]),
         **{metric: plus_minus(metric) for metric in METRICS}})
 
 
 def diagnosis_table(found):
     """Dice for each diagnosis, and of all pixels together."""
     return markdown(found["accuracy"], {
-        **who(), **{key: three_digits(key)
+        **WHO, **{key: three_digits(key)
                     for key in [*DIAGNOSES, "all pixels together"]}})
 
 
 def speed_table(found):
     """How long trainings took; medians over the folds."""
     return markdown(found["speed"], {
-        **who(), "weights": lambda row: f"{row['weights']:,.0f}",
+        **WHO, "weights": lambda row: f"{row['weights']:,.0f}",
         "training": lambda row: seconds(row["seconds"]),
         "an epoch": lambda row: seconds(row["epoch"]),
         "until validation Dice 0.90": lambda row: seconds(row["enough"]),
@@ -195,7 +194,7 @@ def speed_table(found):
 def lever_table(found):
     """What each change was worth: mean gain of Dice ± standard error."""
     return markdown(found["levers"], {
-        "what was changed": lambda row: row["what"], **who(),
+        "what was changed": lambda row: row["what"], **WHO,
         "test images": lambda row: str(row["images"]),
         "gain of Dice":
             lambda row: f"{row['gain']:+.4f} ± {row['error']:.4f}"})
