@@ -8,6 +8,7 @@ are those of Okabe and Ito: colour-blind readers can tell them apart. Words,
 places or hatching tell the same, for prints in grey.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 from data.synthetic import dermoscopy
 
 FOLDER = Path(__file__).resolve().parent
+SUMMARY = FOLDER.parent / "tests/benchmark/summary.json"
 
 ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION = "#F0E442", "#0072B2", "#D55E00"
@@ -349,6 +351,45 @@ def draw_loss():
     return figure
 
 
+def draw_growth():
+    """How an epoch's time grows with images, pixels and weights.
+
+    As the benchmark measured it; see tests/benchmark/limits.py. On these
+    axes, time in proportion is a line as steep as the dotted one.
+    """
+    rows = json.loads(SUMMARY.read_text())["limits"]["growth"]
+    figure = Figure(figsize=(12, 4), facecolor=WHITE, layout="constrained")
+    titles = {"images": "training images", "pixels": "pixels of an image",
+              "weights": "weights of the U-Net"}
+    for ax, (what, title), color in zip(
+            figure.subplots(1, 3, sharey=True), titles.items(),
+            (BLUE, VERMILION, GREEN)):
+        value, seconds = np.array([[row["value"], row["seconds"]]
+                                   for row in rows
+                                   if row["what"] == what]).T
+        ax.loglog(value, seconds, "o-", color=color, lw=3, ms=9)
+        ax.loglog(value, seconds[-1] * value / value[-1], ":", color=DARK)
+        ax.set_xlabel(title, size=15)
+        ax.set_xticks(value, [short(number) for number in value])
+        ax.tick_params(labelsize=13)
+        ax.minorticks_off()
+    figure.axes[0].set_ylabel("seconds of an epoch", size=15)
+    ticks = [2.0**power for power in range(-2, 7)
+             if figure.axes[0].get_ylim()[0] < 2.0**power
+             < figure.axes[0].get_ylim()[1]]
+    figure.axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    return figure
+
+
+def short(number):
+    """A number with two digits, in thousands or millions if it is large."""
+    rounded = float(f"{number:.2g}")
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if rounded >= unit:
+            return f"{rounded / unit:g}{name}"
+    return f"{rounded:g}"
+
+
 def draw_gallery():
     """Procedural pictures with their outlines, four of each diagnosis."""
     figure = Figure(figsize=(9, 6), facecolor=WHITE, layout="constrained")
@@ -439,6 +480,7 @@ FIGURES = {
     "segnet.svg": draw_segnet,
     "unet.svg": draw_unet,
     "overlap.svg": draw_overlap,
+    "growth.svg": draw_growth,
     "gallery.jpg": draw_gallery,
     "effects.jpg": draw_effects,
 }

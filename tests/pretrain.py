@@ -28,13 +28,13 @@ from tests.notebooks import PYTORCH, code_cells, lifted, read
 SIZE = (96, 128)
 
 
-def procedural(count, seed):
+def procedural(count, seed, size=SIZE):
     """`count` varied procedural pictures as Samples."""
     drawn = list(dermoscopy.draw_many(count, seed=seed, varied=True))
     return data.Samples(
-        images=np.stack([data.resize_image(image, SIZE)
+        images=np.stack([data.resize_image(image, size)
                          for _, image, _ in drawn]),
-        masks=np.stack([data.resize_mask(mask, SIZE)
+        masks=np.stack([data.resize_mask(mask, size)
                         for _, _, mask in drawn]),
         names=[f"SYN{row:04d}" for row in range(count)],
         groups=np.array([diagnosis for diagnosis, _, _ in drawn]),

@@ -253,14 +253,14 @@ def test_fused_batch_norm_is_pytorchs(tensorflow):
 
 
 @BOTH_MODELS
-def test_loss_and_every_gradient_agree(twins, tensorflow):
+def test_loss_and_every_gradient_agree(twins, pytorch, tensorflow):
     one, other = twins
     images, masks = a_batch()
-    loss = F.binary_cross_entropy_with_logits(
+    loss = pytorch["segmentation_loss"](
         one.train()(channels_first(images)), channels_first(masks))
     loss.backward()
     with tf.GradientTape() as tape:
-        keras_loss = tensorflow["binary_cross_entropy"](
+        keras_loss = tensorflow["segmentation_loss"](
             masks, other(images, training=True))
     keras_gradients = iter(tape.gradient(keras_loss,
                                          other.trainable_weights))

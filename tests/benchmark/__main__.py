@@ -1,7 +1,9 @@
 """Run the notebooks with cross-validation and tabulate what they reach.
 
     python -m tests.benchmark --data PH2 --folds 5 --framework pytorch tf
-    python -m tests.benchmark --folds 1 --set EPOCHS=80
+    python -m tests.benchmark --folds 1 --set EPOCHS=60
+    python -m tests.benchmark --lever "any angle"   the U-Net, changed
+    python -m tests.benchmark --peer   beside others' networks
     python -m tests.benchmark --publish   put the tables into the README
 
 Each run is one notebook with one fifth of the images as its test set. Its
@@ -11,13 +13,17 @@ interrupted goes on where it was.
 
 import argparse
 import hashlib
+import importlib.util
+import json
+import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
-from tests.benchmark import report
+from tests.benchmark import limits, report
+from tests.benchmark.levers import LEVERS, ONE_NETWORK, Lever
 from tests.notebooks import (
     PYTORCH,
     ROOT,
@@ -34,7 +40,9 @@ SOURCES = {"PH2": "download", "sample": "sample"}
 RECIPE = ("parameters", "metrics", "model", "training", "augmentation",
           "batches", "load")
 LAST = """from tests.benchmark.record import record
-record(globals(), {file!r})"""
+record(globals(), {file!r}, networks={networks!r})"""
+PEERS = """from tests.benchmark.peers import compare
+compare(globals(), {file!r})"""
 
 
 def shortened(name):
@@ -52,9 +60,19 @@ def recipe_of(name):
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def execute(name, parameters, last, progress):
+def insert_after(notebook, beginning, code):
+    """Add a cell behind the one that begins so."""
+    place = next(i for i, cell in enumerate(notebook.cells)
+                 if cell.source.startswith(beginning))
+    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(code))
+
+
+def execute(name, parameters, last, progress, lever=None):
     """Run the shortened notebook with parameters and a last cell."""
     notebook = nbformat.v4.new_notebook(cells=shortened(name))
+    if lever:
+        insert_after(notebook, "def fit", ONE_NETWORK)
+        insert_after(notebook, lever.after, lever.code)
     add_cells(notebook, parameters, last)
     progress.reset(len(notebook.cells))
     NotebookClient(notebook, timeout=None, kernel_name="python3",
@@ -62,30 +80,53 @@ def execute(name, parameters, last, progress):
                    on_cell_executed=lambda **_: progress.update()).execute()
 
 
-def file_of(options, framework, fold, *settings):
+def file_of(options, framework, fold, *changes):
     """Where one run's results are kept."""
     name = "-".join([options.data, framework, f"fold{fold}",
-                     recipe_of(NOTEBOOKS[framework]), *settings])
+                     recipe_of(NOTEBOOKS[framework]), *changes])
     return options.out / f"{name}.json"
 
 
 def parameters_of(options, fold):
     """One line of Python that sets a run's parameters."""
     return "; ".join([f"SOURCE={SOURCES[options.data]!r}", f"FOLD={fold}",
-                      *options.set])
+                      *options.set,
+                      *LEVERS.get(options.lever, Lever()).parameters])
 
 
 def do(options, framework, fold, file):
     """One run, unless its results are there already."""
+    networks = ("U-Net",) if options.lever else ("SegNet", "U-Net")
     with tqdm(desc=f"{framework}, fold {fold + 1}", unit="cell") as progress:
         if not file.exists():
-            execute(NOTEBOOKS[framework],
-                    parameters_of(options, fold),
-                    LAST.format(file=str(file)), progress)
+            execute(NOTEBOOKS[framework], parameters_of(options, fold),
+                    LAST.format(file=str(file), networks=networks),
+                    progress, LEVERS.get(options.lever))
 
 
-def published(options):
-    """All results that are there, as a summary."""
+def peers_file(options):
+    """Where the results of the lesson and its peers are kept."""
+    return options.out / f"peers-{options.data}-{recipe_of(PYTORCH)}.json"
+
+
+def compare_with_peers(options):
+    """Train the lesson's networks and others in one run."""
+    missing = [name for name in ("monai", "segmentation_models_pytorch")
+               if not importlib.util.find_spec(name)]
+    if missing:
+        sys.exit(f"--peer needs {' and '.join(missing)}; run "
+                 f"{sys.executable} -m pip install -r "
+                 "tests/benchmark/peers.txt first.")
+    file = peers_file(options)
+    with tqdm(desc="peers", unit="cell") as progress:
+        if not file.exists():
+            execute(PYTORCH, parameters_of(options, 0),
+                    PEERS.format(file=str(file)), progress)
+    print(report.peers_table({"peers": report.peers(file)}))
+
+
+def cross_validated(options):
+    """The results of the runs of all folds that are there."""
     runs, changed = [], {}
     for framework in NOTEBOOKS:
         for fold in range(5):
@@ -94,9 +135,19 @@ def published(options):
             for file in sorted(options.out.glob(f"{base.stem}-*.json")):
                 what = file.stem.removeprefix(f"{base.stem}-")
                 changed.setdefault(what, []).append(file)
-    return report.summary(
-        report.read(runs), {what: report.read(files) for what, files
-                            in changed.items()})
+    runs = report.read(runs)
+    return runs and report.summary(
+        runs, {what: report.read(files) for what, files in changed.items()})
+
+
+def published(options):
+    """What there are new results of, as parts of the summary."""
+    parts = cross_validated(options) or {}
+    if peers_file(options).exists():
+        parts["peers"] = report.peers(peers_file(options))
+    if limits.FILE.exists():
+        parts["limits"] = json.loads(limits.FILE.read_text())
+    return parts
 
 
 def main():
@@ -109,6 +160,11 @@ def main():
                         default=list(NOTEBOOKS))
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
                         help="other parameters of the notebook")
+    parser.add_argument("--lever", choices=LEVERS, metavar="NAME",
+                        help="only the U-Net, with one change: "
+                        + ", ".join(LEVERS))
+    parser.add_argument("--peer", action="store_true",
+                        help="train networks of others beside the lesson's")
     parser.add_argument("--publish", action="store_true",
                         help="write the tables of all results into the pages")
     parser.add_argument("--out", type=Path, metavar="FOLDER",
@@ -118,10 +174,13 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     if options.publish:
         report.publish(published(options))
+    elif options.peer:
+        compare_with_peers(options)
     else:
         runs = [(framework, fold) for fold in range(options.folds)
                 for framework in options.framework]
-        files = [file_of(options, *run, *options.set) for run in runs]
+        changes = [*options.set, *filter(None, [options.lever])]
+        files = [file_of(options, *run, *changes) for run in runs]
         for run, file in zip(runs, files):
             do(options, *run, file)
         print(report.text(report.read(files)))

@@ -13,29 +13,43 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from scipy import ndimage
+from skimage import measure
 
 ENOUGH = 0.90  # the validation Dice whose time is noted
 
 
-def record(names, file):
-    """Write the results of one notebook as JSON.
+def train_networks(names, networks=("SegNet", "U-Net")):
+    """The notebook's networks, and the same from pre-trained weights.
 
-    names: what the notebook defined, its `globals()`; file: the path. The
-    file appears whole or not at all.
+    Returns two dicts, models and their histories.
     """
-    models, history = dict(names["models"]), dict(names["history"])
-    models["SegNet, pre-trained"] = pretrained_segnet(names)
-    models["U-Net, pre-trained"] = names["pretrained_unet"]()
-    for name in ("SegNet, pre-trained", "U-Net, pre-trained"):
+    models = {name: names["models"][name] for name in networks}
+    history = {name: names["history"][name] for name in networks}
+    for network in networks:
+        name = f"{network}, pre-trained"
+        models[name] = (pretrained_segnet(names) if network == "SegNet"
+                        else names["pretrained_unet"]())
         history[name] = names["fit"](models[name], name,
                                      names["training_batches"],
                                      names["EPOCHS"])
+    return models, history
+
+
+def record(names, file, networks=("SegNet", "U-Net")):
+    """Write the results of one notebook as JSON.
+
+    names: what the notebook defined, its `globals()`; file: the path;
+    networks: those that count. The file appears whole or not at all.
+    """
+    models, history = train_networks(names, networks)
     images = names["samples"].images[names["test"]]
     rows = scored(names, "Otsu", [names["otsu"](image) for image in images])
     for name, model in models.items():
+        maps = names["predict_flips"](model, images)
         rows += scored(names, name, names["predict"](model, images))
-        rows += scored(names, f"{name}, flips",
-                       names["predict_flips"](model, images))
+        rows += scored(names, f"{name}, flips", maps)
+        rows += scored(names, f"{name}, flips, one piece", maps, one_piece)
     write(file, {
         "about": about(names), "per_image": rows,
         "training": [training(names, name, models[name], history[name])
@@ -79,14 +93,26 @@ def peak_memory():
     return 1024 * int(line.split()[1])
 
 
-def scored(names, method, maps):
-    """Scores and pixel counts of probability maps of the test images."""
+def one_piece(mask):
+    """The largest piece of a mask, bool (H, W), with its holes filled."""
+    labels = measure.label(mask)
+    if labels.max() < 1:
+        return mask
+    largest = 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    return ndimage.binary_fill_holes(labels == largest)
+
+
+def scored(names, method, maps, tidy=np.asarray):
+    """Scores and pixel counts of probability maps of the test images.
+
+    tidy: what is done to each mask before it is scored.
+    """
     samples, rows = names["samples"], []
     for row, probability in zip(names["test"], maps):
         truth = samples.native_mask(row)
         enlarged = names["resize"](np.float32(probability), truth.shape,
                                    order=1)
-        predicted = enlarged > 0.5
+        predicted = tidy(enlarged > 0.5)
         rows.append({"method": method, "name": samples.names[row],
                      "diagnosis": str(samples.groups[row]),
                      **names["scores"](predicted, truth),

@@ -18,7 +18,8 @@ SUMMARY = ROOT / "tests/benchmark/summary.json"
 METRICS = ["Dice", "IoU", "Sensitivity", "Specificity", "Pixel accuracy"]
 DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
 FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
-PAGES = {"README.md": "en", "translations/README.no.md": "no"}
+PAGES = {"README.md": "en", "translations/README.no.md": "no",
+         "lab/SCALING.md": "en"}
 NORWEGIAN = {
     "method": "metode", "framework": "rammeverk", "images": "bilder",
     "Sensitivity": "Sensitivitet", "Specificity": "Spesifisitet",
@@ -98,13 +99,21 @@ def lever(base, changed, what):
 def built_in_levers(table):
     """What pre-training and flips changed, from the main runs alone."""
     rows = []
-    for what in ("pre-trained", "flips"):
+    for what in ("pre-trained", "flips", "one piece"):
         ending = f", {what}"
         changed = table[table["method"].str.endswith(ending)]
         changed = changed.assign(
             method=changed["method"].str.removesuffix(ending))
         rows += lever(table, changed, what)
     return rows
+
+
+def peers(file):
+    """One row for each network that was trained beside the lesson's."""
+    run = json.loads(file.read_text())
+    dice = pd.DataFrame(run["per_image"]).groupby("method")["Dice"].mean()
+    return {"about": run["about"], "rows": [
+        {**row, "Dice": dice[row["method"]]} for row in run["training"]]}
 
 
 def text(runs):
@@ -118,7 +127,7 @@ def text(runs):
 
 
 def summary(runs, changed):
-    """All numbers of the tables.
+    """The numbers of the tables about cross-validation.
 
     runs: those with the notebooks' own parameters; changed: a dict from
     what was changed to its runs.
@@ -200,16 +209,82 @@ def lever_table(found):
             lambda row: f"{row['gain']:+.4f} ± {row['error']:.4f}"})
 
 
+def peers_table(found):
+    """Other networks beside the lesson's, and how much sooner it is."""
+    rows = found["peers"]["rows"]
+    [older] = [row["enough"] for row in rows if "older" in row["method"]]
+
+    def sooner(row):
+        known = row["enough"] and older
+        return f"{older / row['enough']:.1f} ×" if known else ""
+
+    return markdown(rows, {
+        "network": lambda row: row["method"],
+        "weights": lambda row: f"{row['weights']:,}",
+        "an epoch": lambda row: seconds(row["epoch"]),
+        "until validation Dice 0.90": lambda row: seconds(row["enough"]),
+        "sooner than the older lesson": sooner,
+        "epochs": lambda row: str(row["epochs"]),
+        "training": lambda row: seconds(row["seconds"]),
+        "Dice": three_digits("Dice")})
+
+
+def limits_table(found):
+    """How close a training step comes to the machine's own speed."""
+    limits = found["limits"]
+    rate = limits["rates"][limits["about"]["precision"]]
+    return markdown(limits["closeness"], {
+        "network": lambda row: row["network"],
+        "operations of the convolutions":
+            lambda row: f"{row['flops'] / 1e9:.1f} billion",
+        "a step": lambda row: f"{1000 * row['seconds']:.0f} ms",
+        "billions per second":
+            lambda row: f"{row['flops'] / row['seconds'] / 1e9:.0f}",
+        "matrix products here": lambda row: f"{rate / 1e9:.0f}",
+        "share": lambda row: f"{row['share']:.0%}"})
+
+
+def profile_table(found):
+    """Where the time of a training step goes."""
+    segnet, unet = found["limits"]["closeness"]
+    return markdown(sorted(unet["profile"], key=unet["profile"].get,
+                           reverse=True), {
+        "what": lambda kind: kind,
+        "SegNet": lambda kind: f"{segnet['profile'][kind]:.0%}",
+        "U-Net": lambda kind: f"{unet['profile'][kind]:.0%}"})
+
+
+def settings_table(found):
+    """Other settings: the time expected and measured."""
+    return markdown(found["limits"]["settings"], {
+        "changed": lambda row: row["change"],
+        "predicted": lambda row: f"{row['predicted']:.2f}",
+        "measured": lambda row: f"{row['measured']:.2f}",
+        "the first step": lambda row: seconds(row["first"])
+            if row["first"] else ""})
+
+
 def about_line(found):
+    """On what machine the cross-validation ran, with what, and when."""
+    return machine_line({**found["about"], "framework": ", ".join(
+        found["about"]["frameworks"])})
+
+
+def machine_line(about):
     """On what machine, with what, and when."""
-    about = found["about"]
-    return (f"*{about['processor']}, {about['cores']} cores; "
-            f"{', '.join(about['frameworks'])}; {about['precision']}; "
-            f"{about['date']}*")
+    cores = "1 core" if about["cores"] == 1 else f"{about['cores']} cores"
+    return (f"*{about['processor']}, {cores}; {about['framework']}; "
+            f"{about['precision']}; {about['date']}*")
 
 
 TABLES = {"accuracy": accuracy_table, "diagnoses": diagnosis_table,
-          "speed": speed_table, "levers": lever_table, "about": about_line}
+          "speed": speed_table, "levers": lever_table, "about": about_line,
+          "peers": peers_table, "limits": limits_table,
+          "profile": profile_table, "settings": settings_table,
+          "peersmachine":
+              lambda found: machine_line(found["peers"]["about"]),
+          "limitsmachine":
+              lambda found: machine_line(found["limits"]["about"])}
 
 
 def filled(page, found, language="en"):
@@ -233,8 +308,9 @@ def translated(table, language):
     return table
 
 
-def publish(found):
-    """Keep a summary, and put its tables into the pages."""
+def publish(parts):
+    """Keep new parts of the summary, and put its tables into the pages."""
+    found = {**json.loads(SUMMARY.read_text()), **parts}
     SUMMARY.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     for name, language in PAGES.items():
         path = ROOT / name

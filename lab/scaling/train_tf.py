@@ -1,0 +1,236 @@
+"""Train the lesson's U-Net in several processes, with TensorFlow.
+
+    python -m lab.scaling.train_tf --workers 2 --checkpoint unet.npz
+
+The processes share each batch, so that the result is that of one process.
+What is new compared with the notebook is explained in lab/SCALING.md.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from data.quiet import without_native_log
+from lab.scaling.lesson import arguments, lesson
+from tests.notebooks import TENSORFLOW
+
+
+# --- The processes --------------------------------------------------------
+
+def free_addresses(count):
+    """Addresses on this machine that nobody uses."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket())
+                   for _ in range(count)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [f"localhost:{one.getsockname()[1]}" for one in sockets]
+
+
+def start_workers(count):
+    """Start this program again as workers that know of each other."""
+    cluster = {"worker": free_addresses(count)}
+    return [subprocess.Popen(
+        [sys.executable, "-m", "lab.scaling.train_tf", *sys.argv[1:]],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3",
+             "TF_CONFIG": json.dumps({
+                 "cluster": cluster,
+                 "task": {"type": "worker", "index": index}})})
+        for index in range(count)]
+
+
+def wait_for(workers, checkpoint):
+    """Wait until all have ended; if one fails, end all and say so."""
+    failed = None
+    while failed is None and None in [one.poll() for one in workers]:
+        time.sleep(0.2)
+        failed = next((index for index, one in enumerate(workers)
+                       if one.returncode), None)
+    if failed is None:
+        failed = next((index for index, one in enumerate(workers)
+                       if one.returncode), None)
+    for one in workers:
+        one.kill()
+        one.wait()
+    if failed is not None:
+        code = workers[failed].returncode
+        how = (f"was killed by {signal.Signals(-code).name}" if code < 0
+               else f"ended with exit code {code}")
+        sys.exit(f"Worker {failed} {how}, so the others were ended too. "
+                 f"Start the same command again to go on from {checkpoint}, "
+                 "which holds the last whole epoch.")
+
+
+# --- What each of them does -----------------------------------------------
+
+def unscaled(names):
+    """Cross-entropy of a worker's own images.
+
+    Keras' loss objects would divide it by the number of workers.
+    """
+    def binary_cross_entropy(masks, logits):
+        pixels = names["keras"].losses.binary_crossentropy(
+            masks, logits, from_logits=True)
+        return names["tf"].reduce_mean(pixels)
+
+    return binary_cross_entropy
+
+
+class Training:
+    """What changes while training, and a file that holds all of it."""
+
+    def __init__(self, names, strategy, n_steps):
+        keras = names["keras"]
+        self.names, self.strategy, self.n_steps = names, strategy, n_steps
+        # Only Keras' own batch norm can look at all workers' images.
+        names["FusedBatchNorm"] = functools.partial(
+            names["layers"].BatchNormalization, synchronized=True)
+        names["binary_cross_entropy"] = unscaled(names)
+        keras.utils.set_random_seed(names["SEED"])
+        with strategy.scope():
+            self.model = names["UNet"]()
+            self.optimizer = keras.optimizers.AdamW(
+                names["LEARNING_RATE"], weight_decay=names["WEIGHT_DECAY"],
+                epsilon=1e-8)
+            self.optimizer.build(self.model.trainable_variables)
+        self.average_model = names["UNet"]()  # for validation only
+        self.average = self.model.get_weights()
+        self.rows = []  # one for each epoch that is done
+        self.shared_step = names["tf"].function(self.one_step)
+
+    def one_step(self, images, masks):
+        """One training step with a batch that is shared by the workers.
+
+        Returns the loss and the sum of Dice of the whole batch.
+        """
+        tf, names = self.names["tf"], self.names
+
+        def step(images, masks):
+            with tf.GradientTape() as tape:
+                logits = self.model(images, training=True)
+                # The sum over all workers is then the mean of all images.
+                loss = names["segmentation_loss"](masks, logits) \
+                    / self.strategy.num_replicas_in_sync
+            weights = self.model.trainable_weights
+            gradients = tf.distribute.get_replica_context().all_reduce(
+                "sum", tape.gradient(loss, weights))
+            self.optimizer.apply(gradients, weights)
+            return loss, tf.reduce_sum(names["dice"](masks, logits))
+
+        losses = self.strategy.run(step, args=(images, masks))
+        return [self.strategy.reduce("sum", one, axis=None)
+                for one in losses]
+
+    def epoch(self, batches):
+        """One pass over the batches; returns mean loss and mean Dice."""
+        names, loss_sum, dice_sum = self.names, 0, 0
+        n_images, batch_size = len(names["train"]), names["BATCH_SIZE"]
+        for number, (images, masks) in enumerate(batches):
+            step = int(self.optimizer.iterations.numpy())
+            self.optimizer.learning_rate = names["LEARNING_RATE"] * names[
+                "learning_rate_factor"](step, self.n_steps)
+            loss, dice = self.shared_step(images, masks)
+            size = min(batch_size, n_images - number * batch_size)
+            loss_sum += size * float(loss)
+            dice_sum += float(dice)
+            self.average = [
+                names["averaged"](average, weight, step) for average, weight
+                in zip(self.average, self.model.get_weights())]
+        return [loss_sum / n_images, dice_sum / n_images]
+
+    def validate(self):
+        """Loss and Dice of the running average on the validation set."""
+        names = self.names
+        self.average_model.set_weights(self.average)
+        loss = dice = 0
+        for images, masks in names["validation_batches"]:
+            logits = self.average_model(images, training=False)
+            loss += len(images) * float(
+                names["segmentation_loss"](masks, logits))
+            dice += float(sum(names["dice"](masks, logits)))
+        return [loss / len(names["valid"]), dice / len(names["valid"])]
+
+    def variables(self):
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def save(self, file):
+        """Write the checkpoint whole or not at all."""
+        part = file.with_suffix(".part")
+        with part.open("wb") as stream:
+            np.savez(stream, rows=self.rows, **{
+                f"variable{i}": variable.numpy()
+                for i, variable in enumerate(self.variables())}, **{
+                f"average{i}": array
+                for i, array in enumerate(self.average)})
+        part.replace(file)
+
+    def load(self, file):
+        """Go on from a checkpoint."""
+        with np.load(file) as stored:
+            self.rows = stored["rows"].tolist()
+            for i, variable in enumerate(self.variables()):
+                variable.assign(stored[f"variable{i}"])
+            self.average = [stored[f"average{i}"]
+                            for i in range(len(self.average))]
+
+
+def share_of(strategy, batches):
+    """The worker's part of each batch; all workers make all batches."""
+    resolver = strategy.cluster_resolver
+    index, count = resolver.task_id, len(
+        resolver.cluster_spec().job_tasks("worker"))
+    return strategy.distribute_datasets_from_function(
+        lambda context: batches.map(
+            lambda images, masks: (images[index::count],
+                                   masks[index::count])))
+
+
+def work(options):
+    """Join the other workers, and train."""
+    with without_native_log():
+        import tensorflow as tf
+        # Before all else, or TensorFlow refuses to connect the workers.
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    # All workers augment each image in the same way.
+    tf.random.set_seed(0)
+    height, width = options.size
+    names = lesson(TENSORFLOW, SOURCE=options.source, HEIGHT=height,
+                   WIDTH=width)
+    n_steps = options.epochs * len(names["training_batches"])
+    training = Training(names, strategy, n_steps)
+    file = Path(options.checkpoint)
+    if file.exists():
+        training.load(file)
+    batches = share_of(strategy, names["training_batches"])
+    for epoch in range(len(training.rows), options.epochs):
+        training.rows.append([*training.epoch(batches),
+                              *training.validate()])
+        if strategy.cluster_resolver.task_id == 0:
+            training.save(file)
+            print("epoch", epoch + 1, json.dumps(training.rows[-1]),
+                  flush=True)
+
+
+def main():
+    """Start the workers and wait, or be one of them."""
+    parser = arguments(__doc__.split("\n")[0])
+    parser.add_argument("--workers", type=int, choices=(1, 2, 4, 8),
+                        default=2)
+    options = parser.parse_args()
+    if "TF_CONFIG" in os.environ:
+        work(options)
+    else:
+        wait_for(start_workers(options.workers), options.checkpoint)
+
+
+if __name__ == "__main__":
+    main()

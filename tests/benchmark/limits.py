@@ -1,0 +1,300 @@
+"""How close a training step comes to what the machine can do.
+
+    python -m tests.benchmark.limits
+
+counts the floating-point operations of the networks' convolutions,
+measures how fast the machine multiplies matrices, where the time of a step
+goes, what other settings would change, and how the time grows with images,
+pixels and weights. All of it with the PyTorch notebook's own cells, on
+procedural pictures, in about five minutes. `tests.benchmark --publish`
+puts the results into the pages.
+"""
+
+import json
+import time
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from tests import pretrain
+from tests.benchmark.record import machine, write
+from tests.notebooks import ROOT
+
+FILE = ROOT / "data/benchmark/limits.json"
+THREADS = torch.get_num_threads()
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Operations of the profile by what they are for; the first match counts.
+KINDS = {"convolutions": "convolution mkldnn_conv",
+         "batch norm": "batch_norm", "ReLU": "relu threshold clamp_min",
+         "optimizer and running average": "adam lerp addcmul addcdiv sqrt",
+         "max-pooling and unpooling": "max_pool max_unpool",
+         "loss": "cross_entropy"}
+REST = "copies, sums and the rest"
+
+
+def lesson(count=90, size=(96, 128), **parameters):
+    """The notebook's definitions, with procedural pictures."""
+    samples = pretrain.procedural(count, seed=0, size=size)
+    return pretrain.notebook(samples, np.arange(10, count), np.arange(10),
+                             **parameters)
+
+
+def median_seconds(function, repetitions=15):
+    """Median time of a call, after two that do not count."""
+    times = []
+    for _ in range(repetitions + 2):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[2:]))
+
+
+class Step:
+    """A network with what it needs for training steps on one batch."""
+
+    def __init__(self, names, network="UNet", **options):
+        self.names, self.threads = names, THREADS
+        self.precision = names["PRECISION"]
+        torch.manual_seed(0)
+        self.model = names["initialise"](names[network](**options))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+        self.average = AveragedModel(self.model, avg_fn=names["averaged"],
+                                     use_buffers=True)
+        images, self.masks = next(iter(names["training_batches"]))
+        self.images = names["to_device"](images)
+
+    def __call__(self):
+        self.names["PRECISION"] = self.precision
+        torch.set_num_threads(self.threads)
+        self.names["training_step"](self.model, self.optimizer, self.images,
+                                    self.masks)
+        self.average.update_parameters(self.model)
+
+
+# --- The limit ------------------------------------------------------------
+
+def matrix_rate(dtype):
+    """Floating-point operations per second of the best matrix product."""
+    rates = []
+    for n in (1024, 2048, 4096):
+        a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
+        seconds = median_seconds(lambda a=a, b=b: a @ b, repetitions=5)
+        rates.append(2 * n**3 / seconds)
+    return max(rates)
+
+
+def flops_of(step):
+    """Floating-point operations of convolutions, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        step.model(step.images).sum().backward()
+    return counter.get_total_flops()
+
+
+def profiled(step):
+    """Shares of the time of a step by kind of operation."""
+    step()
+    with profile(activities=[ProfilerActivity.CPU]) as recorded:
+        for _ in range(5):
+            step()
+    events = recorded.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    shares = dict.fromkeys([*KINDS, REST], 0)
+    for event in events:
+        kind = next((kind for kind, words in KINDS.items()
+                     if any(word in event.key.lower()
+                            for word in words.split())), REST)
+        shares[kind] += event.self_cpu_time_total / total
+    return shares
+
+
+def closeness(names, network, rates):
+    """How much of the machine's rate a training step reaches."""
+    step = Step(names, network)
+    flops, seconds = flops_of(step), median_seconds(step)
+    return {"network": network.replace("UNet", "U-Net"), "flops": flops, "seconds": seconds,
+            "share": flops / seconds / rates[names["PRECISION"]],
+            "profile": profiled(step)}
+
+
+# --- Other settings: each is predicted, then measured -----------------------
+
+def one_thread(step):
+    """Compute with one thread."""
+    step.threads = 1
+
+
+def channels_first(step):
+    """PyTorch's default memory format."""
+    step.model = step.model.to(memory_format=torch.contiguous_format)
+    step.images = step.images.contiguous()
+
+
+def other_precision(step):
+    """The precision that the notebook does not choose here."""
+    [step.precision] = PRECISIONS.keys() - {step.precision}
+
+
+def fused_optimizer(step):
+    """AdamW in one operation instead of a dozen for each tensor."""
+    step.optimizer = torch.optim.AdamW(step.model.parameters(), lr=1e-3,
+                                       fused=True)
+
+
+def grouped_average(step):
+    """The running average of all tensors at once."""
+    step.average = AveragedModel(
+        step.model, multi_avg_fn=get_ema_multi_avg_fn(0.98),
+        use_buffers=True)
+
+
+def compiled(step):
+    """torch.compile, which makes a C++ program of the network."""
+    step.model = torch.compile(step.model)
+
+
+CHANGES = {"one thread": one_thread, "channels first": channels_first,
+           "other precision": other_precision,
+           "fused AdamW": fused_optimizer,
+           "average of all tensors at once": grouped_average,
+           "torch.compile": compiled}
+
+
+def predictions(shares, rates, precision):
+    """The time of a changed step that the profile lets one expect.
+
+    As a share of the step as it is, if what the change aims at became as
+    fast as it can, and all else stayed.
+    """
+    [other] = PRECISIONS.keys() - {precision}
+    convolutions = shares["convolutions"]
+    weights = shares["optimizer and running average"]
+    return {
+        "one thread": float(THREADS),
+        "channels first": 1 + convolutions,  # each map copied once
+        "other precision":
+            1 + convolutions * (rates[precision] / rates[other] - 1),
+        "fused AdamW": 1 - weights / 2,
+        "average of all tensors at once": 1 - weights / 2,
+        # Batch norm and ReLU in one pass over the maps instead of two.
+        "torch.compile": 1 - shares["ReLU"]}
+
+
+def ratio(plain, changed, rounds):
+    """Median ratio of two calls' times; they take turns."""
+    ratios = []
+    for _ in range(rounds):
+        before = time.perf_counter()
+        plain()
+        middle = time.perf_counter()
+        changed()
+        ratios.append((time.perf_counter() - middle) / (middle - before))
+    return float(np.median(ratios))
+
+
+def compared(names, change, rounds=15):
+    """A changed step: its share of the time as it is, its first seconds."""
+    plain, changed = Step(names), Step(names)
+    change(changed)
+    plain()
+    start = time.perf_counter()
+    changed()
+    first = time.perf_counter() - start
+    return ratio(plain, changed, rounds), first
+
+
+def settings(names, near, rates):
+    """All changes of a step, predicted and measured."""
+    expected = predictions(near["profile"], rates, names["PRECISION"])
+    rows = []
+    for name, change in tqdm(CHANGES.items(), desc="settings"):
+        measured, first = compared(names, change)
+        rows.append({"change": name, "predicted": expected[name],
+                     "measured": measured, "first": first})
+    return rows
+
+
+def batches(names, step):
+    """What it costs to assemble and augment the batches of an epoch."""
+    loader = names["training_batches"]
+    helped = DataLoader(loader.dataset, loader.batch_size, shuffle=True,
+                        num_workers=1, persistent_workers=True)
+
+    def epoch(loader):
+        for step.images, step.masks in loader:
+            step()
+
+    assemble = median_seconds(lambda: list(loader), repetitions=5)
+    whole = median_seconds(lambda: epoch(loader), repetitions=3)
+    epoch(helped)
+    return {"change": "batches made by one more process",
+            "predicted": 1 - assemble / whole,
+            "measured": ratio(lambda: epoch(loader), lambda: epoch(helped),
+                              rounds=5),
+            "first": None}
+
+
+# --- Growth -----------------------------------------------------------------
+
+def epoch_seconds(names, **options):
+    """The time of an epoch's training steps and its batches, of 80 images."""
+    step = Step(names, **options)
+
+    def epoch():
+        for images, step.masks in names["training_batches"]:
+            step.images = names["to_device"](images)
+            step()
+
+    weights = sum(weight.numel() for weight in step.model.parameters())
+    return weights, median_seconds(epoch, repetitions=3)
+
+
+def growth(precision):
+    """Times of an epoch of the U-Net, when one thing grows at a time."""
+    rows = []
+    for count in (20, 40, 80, 160):
+        names = lesson(count + 10, PRECISION=precision)
+        rows.append({"what": "images", "value": count,
+                     "seconds": epoch_seconds(names)[1]})
+    for scale in (0.5, 1, 2, 3):
+        size = round(96 * scale), round(128 * scale)
+        names = lesson(size=size, PRECISION=precision)
+        rows.append({"what": "pixels", "value": size[0] * size[1],
+                     "seconds": epoch_seconds(names)[1]})
+    names = lesson(PRECISION=precision)
+    for first in (8, 16, 32, 48):
+        widths = tuple(first * 2**i for i in range(5))
+        weights, seconds = epoch_seconds(names, widths=widths)
+        rows.append({"what": "weights", "value": weights,
+                     "seconds": seconds})
+    return rows
+
+
+def main():
+    """Measure everything, and write it down."""
+    rates = {name: matrix_rate(dtype) for name, dtype in PRECISIONS.items()}
+    names = lesson()
+    seconds = {}
+    for names["PRECISION"] in PRECISIONS:
+        seconds[names["PRECISION"]] = median_seconds(Step(names))
+    precision = names["PRECISION"] = min(seconds, key=seconds.get)
+    near = {network: closeness(names, network, rates)
+            for network in ("SegNet", "UNet")}
+    found = {"about": {**machine(), "precision": precision,
+                       "framework": f"torch {torch.__version__}",
+                       "date": time.strftime("%Y-%m-%d")},
+             "rates": rates, "closeness": list(near.values()),
+             "settings": [*settings(names, near["UNet"], rates),
+                          batches(names, Step(names))],
+             "growth": growth(precision)}
+    FILE.parent.mkdir(exist_ok=True)
+    write(FILE, found)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

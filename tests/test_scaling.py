@@ -1,0 +1,94 @@
+"""Training in several processes: the same result, and an end that is clear.
+
+Two processes that share each batch learn what one learns; when one of them
+is killed, the other ends, and the training can be taken up again.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import psutil
+import pytest
+from notebooks import ROOT
+
+EPOCHS = 3
+# The largest difference of the training loss that was measured is 0.0003.
+# Without the batch norm of all processes, it is ten times as large.
+TOLERANCE = 0.001
+LAUNCHERS = {
+    "pytorch": ["-m", "torch.distributed.run", "--standalone",
+                "--nproc-per-node={}", "-m", "lab.scaling.train_pytorch"],
+    "tf": ["-m", "lab.scaling.train_tf", "--workers={}"]}
+
+
+def start(framework, processes, checkpoint):
+    """Start a training on the sample."""
+    launcher = [word.format(processes) for word in LAUNCHERS[framework]]
+    return subprocess.Popen(
+        [sys.executable, *launcher, f"--epochs={EPOCHS}", "--size", "48",
+         "64", "--checkpoint", str(checkpoint)],
+        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def curve(printed):
+    """{epoch: training loss, Dice, validation loss, Dice}, as printed."""
+    return {int(epoch): np.array(json.loads(row)) for epoch, row
+            in re.findall(r"^epoch (\d+) (\[.*\])$", printed, re.MULTILINE)}
+
+
+def finished(framework, processes, checkpoint):
+    """The curve of a training that must end well."""
+    training = start(framework, processes, checkpoint)
+    printed, errors = training.communicate(timeout=600)
+    assert training.returncode == 0, errors
+    return curve(printed)
+
+
+@pytest.fixture(scope="module", params=LAUNCHERS)
+def alone(request, tmp_path_factory):
+    """A framework, and what one process learns with it."""
+    file = tmp_path_factory.mktemp(request.param) / "alone"
+    return request.param, finished(request.param, 1, file)
+
+
+def test_two_processes_learn_what_one_does(alone, tmp_path):
+    framework, expected = alone
+    found = finished(framework, 2, tmp_path / "shared")
+    assert list(found) == list(expected) == [1, 2, 3]
+    for epoch, (loss, dice, valid_loss, _) in found.items():
+        assert abs(loss - expected[epoch][0]) < TOLERANCE
+        assert abs(dice - expected[epoch][1]) < 0.02
+        assert abs(valid_loss - expected[epoch][2]) < 0.02
+    assert found[3][0] < found[1][0] - 0.05  # it does learn
+
+
+def test_a_killed_process_ends_the_training(alone, tmp_path):
+    framework, expected = alone
+    checkpoint = tmp_path / "checkpoint"
+    training = start(framework, 2, checkpoint)
+    first = ""
+    while not curve(first):
+        first += training.stdout.readline()
+    workers = [child for child in psutil.Process(training.pid).children()
+               if any("lab.scaling" in word for word in child.cmdline())]
+    assert len(workers) == 2
+    workers[1].kill()
+    printed, errors = training.communicate(timeout=120)
+    assert training.returncode != 0
+    assert signal.SIGKILL.name in errors
+    assert not any(worker.is_running() for worker in workers)
+    done = curve(first + printed)
+    assert len(done) < EPOCHS, "it was killed too late to be a test"
+    # The checkpoint is whole: the rest follows, and it fits what is there.
+    rest = finished(framework, 2, checkpoint)
+    assert {*done, *rest} == {1, 2, 3}
+    assert min(rest) == max(done) + 1
+    # TensorFlow shuffles anew, so its numbers are near, but not the same.
+    tolerance = TOLERANCE if framework == "pytorch" else 0.03
+    assert abs(rest[3][0] - expected[3][0]) < tolerance
