@@ -1,6 +1,7 @@
 """The benchmark: one real run, its resumption, and the tables of the pages."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,8 @@ import torch
 from notebooks import NAMES, ROOT, lifted
 
 from tests import pretrain
-from tests.benchmark import record, report
+from tests.benchmark import __main__ as program
+from tests.benchmark import levers, limits, peers, record, report
 
 SETTINGS = ["EPOCHS=1", "HEIGHT=48", "WIDTH=64", "BATCH_SIZE=50",
             "PRECISION='float32'"]
@@ -41,7 +43,8 @@ def test_a_run_leaves_scores_and_times(finished):
     methods = ["Otsu"] + [
         network + ending for ending in ("", ", pre-trained")
         for network in ("SegNet", "U-Net")]
-    flips = [f"{method}, flips" for method in methods[1:]]
+    flips = [f"{method}, flips{ending}" for method in methods[1:]
+             for ending in ("", ", one piece")]
     assert sorted(set(table["method"])) == sorted(methods + flips)
     assert (table.groupby("method")["name"].nunique() == 40).all()
     tp, fp, fn = (table[count] for count in ("TP", "FP", "FN"))
@@ -67,10 +70,12 @@ def test_a_finished_run_is_not_repeated(finished):
 
 def test_the_pages_show_the_summary():
     found = json.loads(report.SUMMARY.read_text())
+    shown = []
     for name, language in report.PAGES.items():
         page = (ROOT / name).read_text()
         assert page == report.filled(page, found, language)
-        assert page.count("<!-- benchmark: ") == len(report.TABLES)
+        shown += re.findall("<!-- benchmark: (.*?) -->", page)
+    assert set(shown) == set(report.TABLES)
     assert {row["images"] for row in found["accuracy"]} == {200}
 
 
@@ -117,3 +122,138 @@ def test_both_frameworks_read_the_same_segnet(monkeypatch):
     theirs = models[1](images, training=False)[..., 0].numpy()
     assert np.abs(ours).max() > 5
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
+
+
+# Levers
+
+@pytest.fixture(scope="module")
+def with_a_lever(tmp_path_factory):
+    """The result of a run with a lever, and the name of its file."""
+    folder = tmp_path_factory.mktemp("lever")
+    benchmark(folder, "--folds", "1", "--framework", "pytorch", "--lever",
+              "no augmentation", "--set", *SETTINGS)
+    [file] = folder.iterdir()
+    return json.loads(file.read_text()), file.stem
+
+
+def test_a_lever_is_tried_with_one_network(finished, with_a_lever):
+    folder, _ = finished
+    [file] = folder.iterdir()
+    run, name = with_a_lever
+    assert name == f"{file.stem}-no augmentation"
+    methods = {row["method"] for row in run["per_image"]}
+    assert not any("SegNet" in method for method in methods)
+    rows = report.lever(*(report.per_image([
+        {**json.loads(file.read_text()), "file": file.stem},
+        {**run, "file": name}][i:i + 1]) for i in (0, 1)), "no augmentation")
+    [scratch] = [row for row in rows if row["method"] == "U-Net"]
+    assert scratch["images"] == 40
+    assert scratch["gain"] != 0
+
+
+@pytest.mark.parametrize("name", levers.LEVERS)
+def test_a_lever_fits_into_the_notebook(name):
+    lever = levers.LEVERS[name]
+    assert lever.code or lever.parameters
+    cells = [cell.source for cell in program.shortened(program.PYTORCH)]
+    found = [source for source in cells if source.startswith(lever.after)]
+    assert len(found) == 1 or not lever.code
+    for line in lever.parameters:
+        assert f"\n{line.partition('=')[0]}" in "\n".join(
+            cells).replace("HEIGHT, WIDTH", "HEIGHT\nWIDTH")
+    compile(lever.code, name, "exec")
+
+
+def test_one_piece_is_the_largest_without_holes():
+    mask = np.zeros((9, 12), bool)
+    mask[1:8, 1:8] = True
+    expected = mask.copy()
+    mask[3, 4] = False  # a hole
+    mask[2:5, 10] = True  # a smaller piece
+    assert np.array_equal(record.one_piece(mask), expected)
+    nothing = np.zeros((3, 4), bool)
+    assert np.array_equal(record.one_piece(nothing), nothing)
+
+
+# Peers
+
+def test_the_older_network_is_as_described():
+    model = peers.OlderUNet()
+    assert sum(weight.numel() for weight in model.parameters()) == 974_417
+    runs = []
+    for stage in model.encoder:
+        stage.register_forward_hook(lambda *_: runs.append(1))
+    output = model.eval()(torch.rand(2, 3, 64, 64))
+    assert output.shape == (2, 1, 64, 64)
+    assert 0 < output.min() < output.max() < 1  # the sigmoid too many
+    assert len(runs) == 2 * len(model.encoder)
+
+
+def test_peers_learn_from_the_same_images(monkeypatch, tmp_path):
+    """With a real training of each, and one convolution as the library's."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(peers, "libraries", lambda: {
+        "one convolution": lambda: torch.nn.Conv2d(3, 1, 1)})
+    samples = pretrain.ph2.load((32, 48), "sample")
+    names = pretrain.notebook(samples, np.arange(0, 160, 8),
+                              np.arange(1, 160, 16), EPOCHS=2,
+                              SOURCE="sample", PRECISION="float32",
+                              test=np.arange(2, 160, 16))
+    names.update(ph2=pretrain.ph2, models={
+        name: names["initialise"](names[name.replace("-", "")]())
+        for name in ("SegNet", "U-Net")})
+    names["history"] = {
+        name: names["fit"](model, name, names["training_batches"], 2)
+        for name, model in names["models"].items()}
+    peers.compare(names, tmp_path / "peers.json", side=32)
+    found = report.peers(tmp_path / "peers.json")
+    assert [row["method"] for row in found["rows"]] == [
+        "SegNet", "U-Net", "SegNet, pre-trained", "U-Net, pre-trained",
+        "one convolution", peers.OLDER]
+    for row in found["rows"]:
+        assert row["epochs"] == 2 and 0 < row["epoch"] < row["seconds"]
+        assert 0 <= row["Dice"] < 1
+    assert found["rows"][3]["Dice"] > 0.8  # trained on drawings before
+
+
+def test_how_much_sooner_is_a_ratio_to_the_older_lesson():
+    rows = [{"method": method, "weights": 7, "epoch": 1, "epochs": 2,
+             "seconds": 300, "enough": enough, "best": 0.9, "Dice": 0.9}
+            for method, enough in [("U-Net", 10), ("another", None),
+                                   (peers.OLDER, 200)]]
+    table = report.peers_table({"peers": {"rows": rows}})
+    assert "| 20.0 × |" in table
+    assert "| never |  |" in table
+
+
+def test_without_the_libraries_peer_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(program.importlib.util, "find_spec",
+                        lambda name: None)
+    with pytest.raises(SystemExit, match="peers.txt"):
+        program.compare_with_peers(None)
+
+
+# Limits
+
+def test_operations_of_one_convolution_are_counted():
+    """A 3×3 convolution of 4 maps to 5, of 6×7 pixels, twice backwards."""
+    step = limits.Step.__new__(limits.Step)
+    step.model = torch.nn.Conv2d(4, 5, 3, padding=1, bias=False)
+    step.images = torch.rand(2, 4, 6, 7, requires_grad=True)
+    assert limits.flops_of(step) == 3 * 2 * (2 * 5 * 6 * 7) * (4 * 9)
+
+
+def test_limits_of_the_networks():
+    names = limits.lesson(count=20, size=(32, 48), PRECISION="float32")
+    rates = {name: limits.matrix_rate(dtype, sizes=(256,))
+             for name, dtype in limits.PRECISIONS.items()}
+    near = limits.closeness(names, "UNet", rates)
+    assert 0 < near["share"] < 1
+    assert sum(near["profile"].values()) == pytest.approx(1)
+    assert near["profile"]["convolutions"] > 0.1
+    for name in ("channels first", "fused AdamW",
+                 "average of all tensors at once"):
+        share, first = limits.compared(names, limits.CHANGES[name], rounds=3)
+        assert 0.1 < share < 10 and first > 0
+    weights, seconds = limits.epoch_seconds(names, widths=(4, 8))
+    assert seconds > 0 and weights < 10_000

@@ -87,6 +87,20 @@ def test_every_weight_gets_a_gradient(models, name):
         assert weight.grad.abs().sum() > 0, weight_name
 
 
+def test_the_loss_is_that_of_pixels_and_of_images():
+    """Two images of 4 pixels: p = 0.8 everywhere, one half lesion."""
+    loss = lifted(PYTORCH, "training")["segmentation_loss"]
+    logits = torch.full((2, 1, 2, 2), float(np.log(0.8 / 0.2)))
+    masks = torch.tensor([[[[1., 1.], [0., 0.]]], [[[0., 0.], [0., 0.]]]])
+    cross_entropy = -(2 * np.log(0.8) + 6 * np.log(0.2)) / 8
+    dice = [(2 * 1.6 + 1) / (3.2 + 2 + 1), 1 / (3.2 + 1)]
+    assert loss(logits, masks).item() == pytest.approx(
+        cross_entropy + 1 - np.mean(dice), rel=1e-5)
+    # Sure and right, also where there is nothing: it costs nothing.
+    sure = 100 * (2 * masks - 1)
+    assert loss(sure, masks).item() == pytest.approx(0, abs=1e-6)
+
+
 def calls_per_pass(model, block):
     """How often a block runs in one forward pass."""
     calls = []

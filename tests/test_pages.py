@@ -15,7 +15,8 @@ from traitlets.config import Config
 from lab.quizzes import quizzes
 
 PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md",
-         "lab/README.md", "lab/INSTRUCTORS.md", "translations/README.md",
+         "lab/README.md", "lab/INSTRUCTORS.md", "lab/SCALING.md",
+         "translations/README.md",
          "translations/README.no.md"]
 LAB = [f"lab/{folder}BodySegmentation{framework}.ipynb"
        for folder in ("", "solutions/bodies/")
@@ -55,6 +56,17 @@ def anchors(name):
             yield words.replace(" ", "-")
         else:  # as code-hosting sites do it
             yield re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
+
+
+def test_the_page_about_scaling_shows_lines_of_the_programs():
+    programs = "\n".join(path.read_text() for path in
+                         sorted((ROOT / "lab/scaling").glob("*.py")))
+    lines = {line.strip() for line in programs.splitlines()}
+    blocks = re.findall("^```python\n(.*?)^```", text_of("lab/SCALING.md"),
+                        re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 12
+    for line in "".join(blocks).splitlines():
+        assert line.strip() in lines, line
 
 
 # Quizzes

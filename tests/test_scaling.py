@@ -37,7 +37,7 @@ def start(framework, processes, checkpoint):
 
 
 def curve(printed):
-    """{epoch: training loss, Dice, validation loss, Dice}, as printed."""
+    """{epoch: loss, Dice, validation loss, Dice, seconds}, as printed."""
     return {int(epoch): np.array(json.loads(row)) for epoch, row
             in re.findall(r"^epoch (\d+) (\[.*\])$", printed, re.MULTILINE)}
 
@@ -61,7 +61,7 @@ def test_two_processes_learn_what_one_does(alone, tmp_path):
     framework, expected = alone
     found = finished(framework, 2, tmp_path / "shared")
     assert list(found) == list(expected) == [1, 2, 3]
-    for epoch, (loss, dice, valid_loss, _) in found.items():
+    for epoch, (loss, dice, valid_loss, *_) in found.items():
         assert abs(loss - expected[epoch][0]) < TOLERANCE
         assert abs(dice - expected[epoch][1]) < 0.02
         assert abs(valid_loss - expected[epoch][2]) < 0.02

@@ -23,7 +23,6 @@ from data.quiet import without_native_log
 from lab.scaling.lesson import arguments, lesson
 from tests.notebooks import TENSORFLOW
 
-
 # --- The processes --------------------------------------------------------
 
 def free_addresses(count):
@@ -50,24 +49,20 @@ def start_workers(count):
 
 def wait_for(workers, checkpoint):
     """Wait until all have ended; if one fails, end all and say so."""
-    failed = None
-    while failed is None and None in [one.poll() for one in workers]:
+    codes = [None]
+    while None in codes and not any(codes):
         time.sleep(0.2)
-        failed = next((index for index, one in enumerate(workers)
-                       if one.returncode), None)
-    if failed is None:
-        failed = next((index for index, one in enumerate(workers)
-                       if one.returncode), None)
-    for one in workers:
-        one.kill()
-        one.wait()
-    if failed is not None:
-        code = workers[failed].returncode
-        how = (f"was killed by {signal.Signals(-code).name}" if code < 0
-               else f"ended with exit code {code}")
-        sys.exit(f"Worker {failed} {how}, so the others were ended too. "
-                 f"Start the same command again to go on from {checkpoint}, "
-                 "which holds the last whole epoch.")
+        codes = [worker.poll() for worker in workers]
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+    for number, code in enumerate(codes):
+        if code:
+            how = (f"was killed by {signal.Signals(-code).name}"
+                   if code < 0 else f"ended with exit code {code}")
+            sys.exit(f"Worker {number} {how}, so all were ended. Start the "
+                     f"same command again to go on from {checkpoint}, which "
+                     "holds the last whole epoch.")
 
 
 # --- What each of them does -----------------------------------------------
@@ -104,7 +99,9 @@ class Training:
             self.optimizer.build(self.model.trainable_variables)
         self.average_model = names["UNet"]()  # for validation only
         self.average = self.model.get_weights()
-        self.rows = []  # one for each epoch that is done
+        # For each epoch that is done: loss and Dice of the training set,
+        # loss and Dice of the validation set, seconds.
+        self.rows = []
         self.shared_step = names["tf"].function(self.one_step)
 
     def one_step(self, images, masks):
@@ -212,8 +209,10 @@ def work(options):
         training.load(file)
     batches = share_of(strategy, names["training_batches"])
     for epoch in range(len(training.rows), options.epochs):
+        start = time.perf_counter()
         training.rows.append([*training.epoch(batches),
-                              *training.validate()])
+                              *training.validate(),
+                              time.perf_counter() - start])
         if strategy.cluster_resolver.task_id == 0:
             training.save(file)
             print("epoch", epoch + 1, json.dumps(training.rows[-1]),

@@ -78,10 +78,10 @@ class Step:
 
 # --- The limit ------------------------------------------------------------
 
-def matrix_rate(dtype):
+def matrix_rate(dtype, sizes=(1024, 2048, 4096)):
     """Floating-point operations per second of the best matrix product."""
     rates = []
-    for n in (1024, 2048, 4096):
+    for n in sizes:
         a, b = (torch.randn(n, n).to(dtype) for _ in range(2))
         seconds = median_seconds(lambda a=a, b=b: a @ b, repetitions=5)
         rates.append(2 * n**3 / seconds)
@@ -116,7 +116,8 @@ def closeness(names, network, rates):
     """How much of the machine's rate a training step reaches."""
     step = Step(names, network)
     flops, seconds = flops_of(step), median_seconds(step)
-    return {"network": network.replace("UNet", "U-Net"), "flops": flops, "seconds": seconds,
+    return {"network": network.replace("UNet", "U-Net"),
+            "flops": flops, "seconds": seconds,
             "share": flops / seconds / rates[names["PRECISION"]],
             "profile": profiled(step)}
 
