@@ -32,7 +32,19 @@ NORWEGIAN = {
     "gain of Dice": "økning av Dice",
     "all pixels together": "alle piksler samlet",
     "common nevus": "vanlig føflekk", "atypical nevus": "atypisk føflekk",
-    "melanoma": "melanom"}
+    "melanoma": "melanom", "network": "nettverk", "one piece": "ett stykke",
+    "sooner than the older lesson": "raskere enn den eldre leksjonen",
+    "older lesson's U-Net": "U-Net fra den eldre leksjonen",
+    "epochs": "epoker", "a step": "et steg", "share": "andel",
+    "operations of the convolutions": "operasjoner i konvolusjonene",
+    "billions per second": "milliarder per sekund",
+    "matrix products here": "matriseprodukter her", "billion": "milliarder",
+    "cross-entropy alone": "bare kryssentropi",
+    "another seed": "et annet startfrø", "shades of grey": "gråtoner",
+    "any angle": "alle vinkler", "pixels": "piksler", "core": "kjerne",
+    "a third of the learning rate": "en tredel av læringsraten",
+    "no augmentation": "uten utvidelse av dataene",
+    "no average of weights": "uten gjennomsnitt av vektene"}
 
 
 def read(files):
@@ -135,7 +147,9 @@ def summary(runs, changed):
     table = per_image(runs)
     levers = built_in_levers(table)
     for what, others in changed.items():
-        levers += lever(table, per_image(others), what)
+        others = per_image(others)
+        plain = ~others["method"].str.contains("Otsu|flips")
+        levers += lever(table, others[plain], what)
     newest = max(runs, key=lambda run: run["about"]["date"])["about"]
     return {
         "about": {**newest, "frameworks": sorted(
@@ -304,7 +318,8 @@ def translated(table, language):
         for english in sorted(NORWEGIAN, key=len, reverse=True):
             table = table.replace(english, NORWEGIAN[english])
         table = re.sub(r"(?<=\d),(?=\d{3})", "\u00a0", table)
-        table = re.sub(r"(?<=\d)\.(?=\d)", ",", table)
+        # 0.93, but not the version 2.15.0
+        table = re.sub(r"(?<![\d.])(\d+)\.(?=\d+(?![\d.]))", r"\1,", table)
     return table
 
 
