@@ -185,10 +185,12 @@ def share_of(strategy, batches):
     resolver = strategy.cluster_resolver
     index, count = resolver.task_id, len(
         resolver.cluster_spec().job_tasks("worker"))
+
+    def share(images, masks):
+        return images[index::count], masks[index::count]
+
     return strategy.distribute_datasets_from_function(
-        lambda context: batches.map(
-            lambda images, masks: (images[index::count],
-                                   masks[index::count])))
+        lambda context: batches.map(share))
 
 
 def work(options):
