@@ -17,9 +17,9 @@ import pytest
 from notebooks import ROOT
 
 EPOCHS = 3
-# The largest difference of the training loss that was measured is 0.0003.
-# Where batch norm is not synchronised, it is 0.0017 and more.
-TOLERANCE = 0.001
+# The largest difference of the training loss that was measured is 0.0007.
+# Where batch norm is not synchronised, it is 0.003 and more.
+TOLERANCE = 0.002
 LAUNCHERS = {
     "pytorch": ["-m", "torch.distributed.run", "--standalone",
                 "--nproc-per-node={}", "-m", "lab.scaling.train_pytorch"],
