@@ -16,6 +16,8 @@ import psutil
 import pytest
 from notebooks import ROOT
 
+from lab.scaling import lesson
+
 EPOCHS = 3
 # The largest difference of the training loss that was measured is 0.0007.
 # Where batch norm is not synchronised, it is 0.003 and more.
@@ -92,3 +94,47 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     # TensorFlow shuffles anew, so its numbers are near, but not the same.
     tolerance = TOLERANCE if framework == "pytorch" else 0.03
     assert abs(rest[3][0] - expected[3][0]) < tolerance
+
+
+# Bad input
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--size", "50", "60", "--checkpoint", "x"], "multiples of 16"),
+    (["--epochs", "0", "--checkpoint", "x"], "1 or more"),
+    (["--checkpoint", "no/such/folder/x"], "does not exist"),
+])
+def test_bad_arguments_get_a_sentence(arguments, sentence, capsys):
+    parser = lesson.arguments("a program")
+    with pytest.raises(SystemExit, match=sentence):
+        lesson.checked(parser.parse_args(arguments))
+
+
+class Stored:
+    """Stands for a training that has read three epochs, or cannot read."""
+
+    def __init__(self, error=None):
+        self.rows, self.error = [], error
+
+    def load(self, file):
+        if self.error:
+            raise self.error
+        self.rows = [1, 2, 3]
+
+
+def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    options = lesson.arguments("").parse_args(["--checkpoint", str(file)])
+    for error in (EOFError(), KeyError("rows"), ValueError()):
+        with pytest.raises(SystemExit, match="is not a checkpoint"):
+            lesson.resume(Stored(error), options)
+    assert file.read_text() == "mine"
+
+
+def test_a_finished_training_says_so(tmp_path, capsys):
+    file = tmp_path / "checkpoint"
+    file.write_text("")
+    options = lesson.arguments("").parse_args(
+        ["--checkpoint", str(file), "--epochs", "3"])
+    lesson.resume(Stored(), options)
+    assert "holds 3 epochs already" in capsys.readouterr().out

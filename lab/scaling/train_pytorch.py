@@ -10,7 +10,6 @@ What is new compared with the notebook is explained in lab/SCALING.md.
 import json
 import os
 import time
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -18,7 +17,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lab.scaling.lesson import arguments, lesson
+from lab.scaling.lesson import arguments, checked, lesson, resume
 from tests.notebooks import PYTORCH
 
 
@@ -145,9 +144,7 @@ def train(names, options, device):
     """Train for the epochs that are still to do; returns all rows."""
     batches = shared_batches(names)
     training = Training(names, batches, options.epochs, device)
-    file = Path(options.checkpoint)
-    if file.exists():
-        training.load(file)
+    resume(training, options)
     run_epoch = names["run_epoch"]
     for epoch in range(len(training.rows), options.epochs):
         batches.sampler.set_epoch(epoch)
@@ -161,14 +158,14 @@ def train(names, options, device):
             *run_epoch(training.average.module, names["validation_batches"]),
             time.perf_counter() - start])
         if dist.get_rank() == 0:
-            training.save(file)
+            training.save(options.checkpoint)
             print("epoch", epoch + 1, json.dumps(training.rows[-1]),
                   flush=True)
 
 
 def main():
     """Join the other processes, and train."""
-    options = arguments(__doc__.split("\n")[0]).parse_args()
+    options = checked(arguments(__doc__.split("\n")[0]).parse_args())
     cuda = torch.cuda.is_available()
     dist.init_process_group("nccl" if cuda else "gloo")
     device = torch.device("cpu")

@@ -15,12 +15,11 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
 from data.quiet import without_native_log
-from lab.scaling.lesson import arguments, lesson
+from lab.scaling.lesson import arguments, checked, lesson, resume
 from tests.notebooks import TENSORFLOW
 
 # --- The processes --------------------------------------------------------
@@ -206,9 +205,7 @@ def work(options):
                    WIDTH=width)
     n_steps = options.epochs * len(names["training_batches"])
     training = Training(names, strategy, n_steps)
-    file = Path(options.checkpoint)
-    if file.exists():
-        training.load(file)
+    resume(training, options)
     batches = share_of(strategy, names["training_batches"])
     for epoch in range(len(training.rows), options.epochs):
         start = time.perf_counter()
@@ -216,7 +213,7 @@ def work(options):
                               *training.validate(),
                               time.perf_counter() - start])
         if strategy.cluster_resolver.task_id == 0:
-            training.save(file)
+            training.save(options.checkpoint)
             print("epoch", epoch + 1, json.dumps(training.rows[-1]),
                   flush=True)
 
@@ -226,7 +223,7 @@ def main():
     parser = arguments(__doc__.split("\n")[0])
     parser.add_argument("--workers", type=int, choices=(1, 2, 4, 8),
                         default=2)
-    options = parser.parse_args()
+    options = checked(parser.parse_args())
     if "TF_CONFIG" in os.environ:
         work(options)
     else:
