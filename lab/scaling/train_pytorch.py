@@ -141,7 +141,7 @@ class Training:
 
 
 def train(names, options, device):
-    """Train for the epochs that are still to do; returns all rows."""
+    """Train for the epochs that are still to do."""
     batches = shared_batches(names)
     training = Training(names, batches, options.epochs, device)
     resume(training, options)

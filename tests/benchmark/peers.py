@@ -8,7 +8,6 @@ of an older lesson, trained by that lesson's recipe.
 
 import time
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -16,8 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.benchmark.record import (
-    ENOUGH,
     about,
+    course,
     scored,
     train_networks,
     write,
@@ -132,15 +131,9 @@ def older_maps(names, model, side):
 
 def row(method, model, history):
     """What is told of one training."""
-    seconds = history["seconds"]
-    good = history["valid_dice"] >= ENOUGH
-    return {"method": method,
+    return {"method": method, "epochs": len(history), **course(history),
             "weights": sum(weight.numel() for weight in model.parameters()
-                           if weight.requires_grad),
-            "epochs": len(history), "seconds": float(seconds.iloc[-1]),
-            "epoch": float(np.median(np.diff(seconds, prepend=0))),
-            "enough": float(seconds[good].iloc[0]) if good.any() else None,
-            "best": float(history["valid_dice"].max())}
+                           if weight.requires_grad)}
 
 
 def compare(names, file, side=256):

@@ -123,20 +123,25 @@ def scored(names, method, maps, tidy=np.asarray):
     return rows
 
 
-def training(names, method, model, history):
-    """How long one training took, and how fast its network predicts."""
+def course(history):
+    """How long one training took, and how good it got."""
     seconds = history["seconds"]
     good = history["valid_dice"] >= ENOUGH
+    return {"seconds": float(seconds.iloc[-1]),
+            "epoch": float(np.median(np.diff(seconds, prepend=0))),
+            "enough": float(seconds[good].iloc[0]) if good.any() else None,
+            "best": float(history["valid_dice"].max())}
+
+
+def training(names, method, model, history):
+    """How one training went, and how fast its network predicts."""
     images = names["samples"].images[names["test"]]
     times = []
     for _ in range(5):
         start = time.perf_counter()
         names["predict"](model, images)
         times.append(time.perf_counter() - start)
-    return {"method": method, "seconds": float(seconds.iloc[-1]),
-            "epoch": float(np.median(np.diff(seconds, prepend=0))),
-            "enough": float(seconds[good].iloc[0]) if good.any() else None,
-            "best": float(history["valid_dice"].max()),
+    return {"method": method, **course(history),
             "weights": int(names["count_weights"](model)),
             "images_per_second": len(images) / float(np.median(times))}
 
