@@ -95,6 +95,7 @@ def ensure(target, make):
                     ) from error
     # 7-Zip outlives a killed notebook for a moment, and goes on writing.
     clear_leftovers(target)
+    shutil.rmtree(download_folder(target), ignore_errors=True)
     return target
 
 
@@ -244,14 +245,21 @@ def unwrapped(folder):
     return folder
 
 
+def download_folder(target):
+    """Where an archive is kept until `ensure` finds it unpacked.
+
+    So an interruption costs no second download.
+    """
+    return target.with_name(f".{target.name}-download")
+
+
 def fetch(mirrors, target):
     """Download the archive from the first mirror that works; unpack it.
 
-    The archive is kept in `downloads/` beside the target until it is
-    unpacked, so that an interruption costs no second download.
+    Call it through `ensure(target, …)`, which removes the archive.
     Raises DataError with every mirror's reason when none works.
     """
-    downloads = target.parent / "downloads"
+    downloads = download_folder(target)
     for half in downloads.glob("tmp*"):  # pooch's, of a killed run
         half.unlink()
     reasons = []
@@ -264,7 +272,6 @@ def fetch(mirrors, target):
         except DataError as error:
             reasons.append(str(error).rstrip("."))
         else:
-            shutil.rmtree(downloads, ignore_errors=True)
             return
     raise DataError("; ".join(reasons) + ".")
 

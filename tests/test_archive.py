@@ -10,6 +10,7 @@ import threading
 import time
 import zipfile
 from collections import namedtuple
+from functools import partial
 
 import pytest
 import rars
@@ -161,8 +162,9 @@ def test_fetches_from_the_first_mirror_that_works(server, zip_bytes,
     server.pages["page.rar"] = (200, b"<html>sign in</html>", None)
     server.pages["PH2.zip"] = (200, zip_bytes, None)
     checksum = "md5:" + hashlib.md5(zip_bytes).hexdigest()
-    archive.fetch([server.mirror("gone.rar"), server.mirror("page.rar"),
-                   server.mirror("PH2.zip", checksum)], target)
+    mirrors = [server.mirror("gone.rar"), server.mirror("page.rar"),
+               server.mirror("PH2.zip", checksum)]
+    archive.ensure(target, partial(archive.fetch, mirrors))
     assert server.requests == ["gone.rar", "page.rar", "PH2.zip"]
     assert tree(target) == tree(whole_ph2)
     assert visible(target.parent) == ["mine.txt", "target"]
@@ -191,7 +193,7 @@ def test_says_why_a_download_failed(page, checksum, reason, server, target):
         archive.fetch([server.mirror("PH2.zip", checksum)], target)
     assert not target.exists()
     assert (target.parent / "mine.txt").read_text() == "precious"
-    assert not list((target.parent / "downloads").glob("*"))
+    assert not list(archive.download_folder(target).glob("*"))
 
 
 def test_says_that_there_is_no_network(server, target):

@@ -45,7 +45,7 @@ def repository(tmp_path_factory):
     for name in ["data", "images", "lab"]:
         shutil.copytree(ROOT / name, copy / name,
                         ignore=shutil.ignore_patterns(
-                            "PH2Dataset*", "downloads", "cache", "weights"))
+                            "*PH2Dataset*", "cache", "weights"))
     for name in NAMES:
         notebook = read(name)
         code_cells(notebook, "parameters")[0].source += "\n" + SHORT

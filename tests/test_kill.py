@@ -128,6 +128,16 @@ def test_killed_at_any_moment_the_next_start_is_whole(
     TRIED["kills survived"] += killed
 
 
+def test_killed_between_unpacking_and_tidying(load, tmp_path):
+    folder = tmp_path / "data"
+    expected = load(folder).result()
+    archive = folder / ".PH2Dataset-download/PH2Dataset.rar"
+    archive.parent.mkdir()
+    archive.write_bytes(b"unpacked already")
+    assert load(folder).result() == expected
+    assert set(visible(folder)) <= {"PH2Dataset", "cache", "procedural"}
+
+
 @pytest.mark.parametrize(("source", "count"), [
     ("download", 2), ("download", 8),
     pytest.param("sample", 8, marks=pytest.mark.slow)])
@@ -166,7 +176,8 @@ def test_a_full_disk_gets_a_sentence_and_no_harm(source, kilobytes, mount,
     if sentence != expected:  # the room was just enough
         assert_one_sentence(sentence)
         assert "room" in sentence, sentence
-        assert set(visible(disk)) <= {"mine.txt", "downloads", "procedural"}
+        assert set(visible(disk)) <= {
+            "mine.txt", ".PH2Dataset-download", "procedural"}
     assert (disk / "mine.txt").read_text() == "precious"
     mount("size=50m")
     assert load(disk, source).result() == expected

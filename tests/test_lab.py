@@ -180,7 +180,7 @@ def course_in(folder, name):
     """A copy of the lab as course directory, with one short notebook."""
     shutil.copytree(ROOT / "data", folder / "data", ignore=lambda *found: [
         entry for entry in found[1] if entry.startswith((
-            "PH2", "MADS", "downloads", "cache", "weights"))])
+            "PH2", ".PH2", "MADS", "cache", "weights"))])
     for file in ("lab/checks.py", "lab/nbgrader_config.py"):
         (folder / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, folder / file)

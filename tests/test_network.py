@@ -4,6 +4,7 @@ import gzip
 import socket
 import struct
 import time
+from functools import partial
 
 import pytest
 from conftest import TRIED, assert_one_sentence
@@ -130,11 +131,11 @@ def test_a_bad_server_gets_a_sentence_and_the_next_is_tried(
     assert time.monotonic() - start < 10
     assert_one_sentence(error.value)
     assert not target.exists()
-    assert not list((target.parent / "downloads").glob("*"))
+    assert not list(archive.download_folder(target).glob("*"))
 
     server.pages["PH2.zip"] = (200, zip_bytes, None)
-    archive.fetch([server.mirror("bad.rar"), server.mirror("PH2.zip")],
-                  target)
+    mirrors = [server.mirror("bad.rar"), server.mirror("PH2.zip")]
+    archive.ensure(target, partial(archive.fetch, mirrors))
     assert tree(target) == tree(whole_ph2)
     assert visible(target.parent) == ["mine.txt", "target"]
     TRIED["bad servers"] += 1
@@ -176,7 +177,7 @@ def test_a_good_archive_is_kept_when_the_disk_is_full(
 
 
 def test_half_a_download_of_a_killed_run_is_removed(server, target):
-    downloads = target.parent / "downloads"
+    downloads = archive.download_folder(target)
     downloads.mkdir()
     (downloads / "tmp1234").write_bytes(b"half")
     with pytest.raises(DataError, match="answered 404"):
