@@ -52,8 +52,11 @@ def checked(options):
     return options
 
 
-def resume(training, options):
-    """Go on from the checkpoint, if it is there."""
+def resume(training, options, speaks=True):
+    """Go on from the checkpoint, if it is there.
+
+    speaks: whether this process is the one that prints.
+    """
     file = options.checkpoint
     try:
         if file.exists():
@@ -62,6 +65,6 @@ def resume(training, options):
         sys.exit(f"{file} is not a checkpoint of this program "
                  f"({type(error).__name__}); remove it, or name another "
                  "file.")
-    if len(training.rows) >= options.epochs:
+    if speaks and len(training.rows) >= options.epochs:
         print(f"{file} holds {len(training.rows)} epochs already; ask for "
               "more, or name another file.")

@@ -1,7 +1,7 @@
 """Train the lesson's U-Net in several processes, with PyTorch.
 
     torchrun --standalone --nproc-per-node 2 -m lab.scaling.train_pytorch \
-        --checkpoint unet.pt
+        --checkpoint unet.safetensors
 
 The processes share each batch, so that the result is that of one process.
 What is new compared with the notebook is explained in lab/SCALING.md.
@@ -10,9 +10,12 @@ What is new compared with the notebook is explained in lab/SCALING.md.
 import json
 import os
 import time
+from collections import defaultdict
 
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -120,31 +123,47 @@ class Training:
         self.scheduler.step()
         self.average.update_parameters(self.model.module)
 
-    def parts(self):
-        return {"model": self.model.module, "average": self.average,
-                "optimizer": self.optimizer, "scheduler": self.scheduler}
-
     def save(self, file):
-        """Write the checkpoint whole or not at all."""
+        """Write the checkpoint whole or not at all.
+
+        In a file that holds tensors and text, and nothing that could run.
+        """
+        optimizer = self.optimizer.state_dict()
+        states = {"model": self.model.module.state_dict(),
+                  "average": self.average.state_dict(),
+                  **optimizer["state"]}  # 0, 1, 2 …: one for each weight
+        text = {"rows": self.rows, "scheduler": self.scheduler.state_dict(),
+                "groups": optimizer["param_groups"]}
         part = file.with_suffix(".part")
-        torch.save({"rows": self.rows,
-                    **{name: part.state_dict()
-                       for name, part in self.parts().items()}}, part)
+        save_file({f"{owner}/{name}": tensor.contiguous()
+                   for owner, state in states.items()
+                   for name, tensor in state.items()}, part,
+                  {name: json.dumps(value) for name, value in text.items()})
         part.replace(file)
 
     def load(self, file):
         """Go on from a checkpoint."""
-        stored = torch.load(file, weights_only=True)
-        self.rows = stored.pop("rows")
-        for name, state in stored.items():
-            self.parts()[name].load_state_dict(state)
+        states = defaultdict(dict)
+        with safe_open(file, framework="pt") as stored:
+            text = {name: json.loads(value)
+                    for name, value in stored.metadata().items()}
+        for key, tensor in load_file(file).items():
+            owner, name = key.split("/")
+            states[owner][name] = tensor
+        self.rows = text["rows"]
+        self.model.module.load_state_dict(states.pop("model"))
+        self.average.load_state_dict(states.pop("average"))
+        self.scheduler.load_state_dict(text["scheduler"])
+        self.optimizer.load_state_dict({
+            "state": {int(i): state for i, state in states.items()},
+            "param_groups": text["groups"]})
 
 
 def train(names, options, device):
     """Train for the epochs that are still to do."""
     batches = shared_batches(names)
     training = Training(names, batches, options.epochs, device)
-    resume(training, options)
+    resume(training, options, speaks=dist.get_rank() == 0)
     run_epoch = names["run_epoch"]
     for epoch in range(len(training.rows), options.epochs):
         batches.sampler.set_epoch(epoch)

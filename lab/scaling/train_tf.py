@@ -205,7 +205,8 @@ def work(options):
                    WIDTH=width)
     n_steps = options.epochs * len(names["training_batches"])
     training = Training(names, strategy, n_steps)
-    resume(training, options)
+    resume(training, options,
+           speaks=strategy.cluster_resolver.task_id == 0)
     batches = share_of(strategy, names["training_batches"])
     for epoch in range(len(training.rows), options.epochs):
         start = time.perf_counter()
