@@ -39,6 +39,24 @@ def lifted(name, *tags):
     return namespace
 
 
+def prepared(name, samples, train, valid, **parameters):
+    """A notebook's definitions and its batches, made of these samples.
+
+    train, valid: rows of the samples; parameters replace the notebook's.
+    Returns names as `lifted` does. No network is trained.
+    """
+    names = lifted(name, "parameters")
+    _, height, width, _ = samples.images.shape
+    names.update(samples=samples, train=train, valid=valid, HEIGHT=height,
+                 WIDTH=width, **parameters)
+    notebook = read(name)
+    for cell in [*code_cells(notebook, "training", "augmentation", "batches",
+                             "model", "load"),
+                 code_cells(notebook, "metrics")[0]]:
+        exec(cell.source, names)
+    return names
+
+
 def add_cells(notebook, parameters, last_cell):
     """Add code that sets other parameters, and one more cell at the end."""
     place = notebook.cells.index(code_cells(notebook, "parameters")[0])

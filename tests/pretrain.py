@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 import data
 from data import ph2
 from data.synthetic import dermoscopy
-from tests.notebooks import PYTORCH, code_cells, lifted, read
+from tests.notebooks import PYTORCH, prepared
 
 SIZE = (96, 128)
 
@@ -41,20 +41,8 @@ def procedural(count, seed, size=SIZE):
         source="procedural pictures", mask_files=[])
 
 
-def notebook(samples, train, valid, **parameters):
-    """The notebook's definitions and batches, made for these samples."""
-    names = lifted(PYTORCH, "parameters", "training", "model", "load")
-    _, height, width, _ = samples.images.shape
-    names.update(samples=samples, train=train, valid=valid, HEIGHT=height,
-                 WIDTH=width, **parameters)
-    for cell in [*code_cells(read(PYTORCH), "augmentation", "batches"),
-                 code_cells(read(PYTORCH), "metrics")[0]]:
-        exec(cell.source, names)
-    return names
-
-
 def train(names, network, epochs):
-    """Train a new network with what `notebook` returned; returns it."""
+    """Train a new network with what `prepared` returned; returns it."""
     torch.manual_seed(names["SEED"])
     model = names["initialise"](names[network]()).to(names["DEVICE"])
     names["fit"](model, network, names["training_batches"], epochs)
@@ -65,7 +53,7 @@ def pretrained(options):
     """Train the network; returns the notebook's names and the model."""
     samples = procedural(options.count, options.seed)
     n_valid = options.count // 10
-    names = notebook(samples, np.arange(n_valid, options.count),
+    names = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
                      np.arange(n_valid), SEED=options.seed)
     start = time.perf_counter()
     model = train(names, options.network, options.epochs)
@@ -137,7 +125,8 @@ def main():
         if options.stored:
             sys.exit(1)
     if options.stored:
-        names = notebook(samples, np.arange(len(samples)), np.arange(10))
+        names = prepared(PYTORCH, samples, np.arange(len(samples)),
+                         np.arange(10))
         model = names["pretrained_unet"]()
     else:
         names, model = pretrained(options)

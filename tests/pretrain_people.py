@@ -18,7 +18,8 @@ from tqdm.auto import tqdm
 
 import data
 from data.synthetic import bodies
-from tests.pretrain import notebook, scored, train
+from tests.notebooks import PYTORCH, prepared
+from tests.pretrain import scored, train
 
 SIZE = (96, 64)
 
@@ -53,8 +54,9 @@ def photographs(folder):
 def trained(count, epochs, seed):
     """Train the U-Net; returns the notebook's names and the model."""
     n_valid = count // 10
-    names = notebook(drawn(count, seed), np.arange(n_valid, count),
-                     np.arange(n_valid), SEED=seed)
+    names = prepared(PYTORCH, drawn(count, seed),
+                     np.arange(n_valid, count), np.arange(n_valid),
+                     SEED=seed)
     # A mole may stand on its head, a person seldom does.
     names["augment"].transforms = [
         step for step in names["augment"].transforms

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from notebooks import NAMES, ROOT, lifted
+from notebooks import NAMES, PYTORCH, ROOT, lifted, prepared
 
 from tests import pretrain
 from tests.benchmark import __main__ as program
@@ -195,10 +195,9 @@ def test_peers_learn_from_the_same_images(monkeypatch, tmp_path):
     monkeypatch.setattr(peers, "libraries", lambda: {
         "one convolution": lambda: torch.nn.Conv2d(3, 1, 1)})
     samples = pretrain.ph2.load((32, 48), "sample")
-    names = pretrain.notebook(samples, np.arange(0, 160, 8),
-                              np.arange(1, 160, 16), EPOCHS=2,
-                              SOURCE="sample", PRECISION="float32",
-                              test=np.arange(2, 160, 16))
+    names = prepared(PYTORCH, samples, np.arange(0, 160, 8),
+                     np.arange(1, 160, 16), EPOCHS=2, SOURCE="sample",
+                     PRECISION="float32", test=np.arange(2, 160, 16))
     names.update(ph2=pretrain.ph2, models={
         name: names["initialise"](names[name.replace("-", "")]())
         for name in ("SegNet", "U-Net")})

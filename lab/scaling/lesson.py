@@ -5,23 +5,20 @@ import sys
 from pathlib import Path
 
 from data import ph2, stratified_split
-from tests.notebooks import code_cells, lifted, read
+from tests.notebooks import lifted, prepared
 
 
-def lesson(notebook, **parameters):
+def lesson(notebook, options, **parameters):
     """Everything that a notebook defines up to its networks, as a dict.
 
-    parameters replace those of the notebook. No network is trained.
+    options: source and size of the images; parameters replace those of
+    the notebook. No network is trained.
     """
-    names = lifted(notebook, "parameters")
-    names.update(parameters, PRECISION="float32")
-    samples = ph2.load((names["HEIGHT"], names["WIDTH"]), names["SOURCE"])
-    train, valid, test = stratified_split(samples.groups, names["SEED"])
-    names.update(samples=samples, train=train, valid=valid, test=test)
-    for cell in code_cells(read(notebook), "training", "augmentation",
-                           "batches", "model"):
-        exec(cell.source, names)
-    return names
+    samples = ph2.load(tuple(options.size), options.source)
+    seed = lifted(notebook, "parameters")["SEED"]
+    train, valid, _ = stratified_split(samples.groups, seed)
+    return prepared(notebook, samples, train, valid, PRECISION="float32",
+                    **parameters)
 
 
 def arguments(description):

@@ -191,9 +191,7 @@ def main():
     if cuda:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    height, width = options.size
-    names = lesson(PYTORCH, SOURCE=options.source, HEIGHT=height,
-                   WIDTH=width, DEVICE=device)
+    names = lesson(PYTORCH, options, DEVICE=device)
     assert names["BATCH_SIZE"] % dist.get_world_size() == 0, (
         f"A batch of {names['BATCH_SIZE']} images cannot be shared equally "
         f"by {dist.get_world_size()} processes; start 1, 2, 4 or 8.")

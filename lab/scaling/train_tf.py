@@ -200,9 +200,7 @@ def work(options):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     # All workers augment each image in the same way.
     tf.random.set_seed(0)
-    height, width = options.size
-    names = lesson(TENSORFLOW, SOURCE=options.source, HEIGHT=height,
-                   WIDTH=width)
+    names = lesson(TENSORFLOW, options)
     n_steps = options.epochs * len(names["training_batches"])
     training = Training(names, strategy, n_steps)
     resume(training, options,

@@ -28,6 +28,46 @@ samples = replace(samples, images=np.uint8(np.clip(
     samples.images * gain[:, None, None], 0, 255)))
 """
 
+# Each stage of the decoder draws a mask of its own size, which is judged
+# as well, the smaller the less (as in nnU-Net, Isensee et al., 2021).
+DEEP_SUPERVISION = """
+class UNet(UNet):
+    def __init__(self):
+        super().__init__()
+        self.sides = nn.ModuleList(nn.Conv2d(width, 1, kernel_size=1)
+                                   for width in (128, 64, 32))
+
+    def forward(self, x):
+        self.side_logits = []
+        hooks = [block.register_forward_hook(
+                     lambda _, __, maps, side=side:
+                     self.side_logits.append(side(maps)))
+                 for block, side in zip(self.decoder, self.sides)]
+        logits = super().forward(x)
+        for hook in hooks:
+            hook.remove()
+        return logits
+
+    def load_state_dict(self, weights, strict=False):
+        # The stored weights have no sides.
+        return super().load_state_dict(weights, strict=False)
+
+
+def training_step(model, optimizer, images, masks):
+    model.train()
+    logits = compute_logits(model, images)
+    loss = segmentation_loss(logits, masks)
+    for unet in (part for part in model.modules() if isinstance(part, UNet)):
+        for share, side in zip((1 / 8, 1 / 4, 1 / 2), unet.side_logits):
+            smaller = F.interpolate(masks, side.shape[2:], mode="area")
+            loss = loss + share * segmentation_loss(side.float(), smaller)
+        unet.side_logits = []
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return logits.detach(), loss.item()
+"""
+
 ONE_NETWORK = """
 fit_as_taught = fit
 
@@ -58,6 +98,7 @@ LEVERS = {
     "cross-entropy alone": Lever(after="def segmentation_loss",
                                  code=CROSS_ENTROPY_ALONE),
     "any angle": Lever(after="augment = v2.Compose", code=ANY_ANGLE),
+    "deep supervision": Lever(after="class UNet", code=DEEP_SUPERVISION),
     "shades of grey": Lever(after="samples = ph2.load",
                             code=SHADES_OF_GREY),
     "a third of the learning rate": Lever(

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from tests import pretrain
 from tests.benchmark.record import machine, write
-from tests.notebooks import ROOT
+from tests.notebooks import PYTORCH, ROOT, prepared
 
 FILE = ROOT / "data/benchmark/limits.json"
 THREADS = torch.get_num_threads()
@@ -40,8 +40,8 @@ REST = "copies, sums and the rest"
 def lesson(count=90, size=(96, 128), **parameters):
     """The notebook's definitions, with procedural pictures."""
     samples = pretrain.procedural(count, seed=0, size=size)
-    return pretrain.notebook(samples, np.arange(10, count), np.arange(10),
-                             **parameters)
+    return prepared(PYTORCH, samples, np.arange(10, count), np.arange(10),
+                    **parameters)
 
 
 def median_seconds(function, repetitions=15):
