@@ -110,8 +110,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--network", default="UNet",
                         choices=["UNet", "SegNet"])
-    parser.add_argument("--count", type=int, default=900)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, metavar="FILE")
     parser.add_argument("--stored", action="store_true",
