@@ -42,6 +42,7 @@ NORWEGIAN = {
     "cross-entropy alone": "bare kryssentropi",
     "another seed": "et annet startfrø", "shades of grey": "gråtoner",
     "any angle": "alle vinkler", "pixels": "piksler", "core": "kjerne",
+    "deep supervision": "veiledning i flere størrelser",
     "a third of the learning rate": "en tredel av læringsraten",
     "no augmentation": "uten utvidelse av dataene",
     "no average of weights": "uten gjennomsnitt av vektene"}
@@ -99,8 +100,8 @@ def lever(base, changed, what):
     """Mean change of Dice on the images that both have, by method."""
     keys = ["method", "framework", "name"]
     both = changed.set_index(keys)[["Dice"]].join(
-        base.set_index(keys)["Dice"], rsuffix=" before", how="inner")
-    gain = both["Dice"] - both["Dice before"]
+        base.set_index(keys)["Dice"].rename("before"), how="inner")
+    gain = both["Dice"] - both["before"]
     return [{"what": what, "method": method, "framework": framework,
              "images": len(part), "gain": part.mean(),
              "error": part.std() / len(part) ** 0.5}
