@@ -164,6 +164,16 @@ def test_a_lever_fits_into_the_notebook(name):
     compile(lever.code, name, "exec")
 
 
+def test_a_lever_that_is_not_measured_again_keeps_its_numbers():
+    def row(what, gain):
+        return {"what": what, "method": "U-Net", "framework": "PyTorch",
+                "gain": gain}
+
+    assert report.merged([row("flips", 1), row("another seed", 2)],
+                         [row("pre-trained", 3), row("flips", 4)]) == [
+        row("pre-trained", 3), row("flips", 4), row("another seed", 2)]
+
+
 def test_one_piece_is_the_largest_without_holes():
     mask = np.zeros((9, 12), bool)
     mask[1:8, 1:8] = True

@@ -324,9 +324,20 @@ def translated(table, language):
     return table
 
 
+def merged(old, new):
+    """The new levers, and the old ones that were not measured again."""
+    def key(row):
+        return row["what"], row["method"], row["framework"]
+
+    measured = {key(row) for row in new}
+    return new + [row for row in old if key(row) not in measured]
+
+
 def publish(parts):
     """Keep new parts of the summary, and put its tables into the pages."""
-    found = {**json.loads(SUMMARY.read_text()), **parts}
+    old = json.loads(SUMMARY.read_text())
+    found = {**old, **parts}
+    found["levers"] = merged(old["levers"], found["levers"])
     SUMMARY.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     for name, language in PAGES.items():
         path = ROOT / name
