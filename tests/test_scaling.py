@@ -10,11 +10,13 @@ import re
 import signal
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import psutil
 import pytest
 from notebooks import ROOT
+from safetensors.numpy import load_file
 
 from lab.scaling import lesson
 
@@ -54,13 +56,22 @@ def finished(framework, processes, checkpoint):
 
 @pytest.fixture(scope="module", params=LAUNCHERS)
 def alone(request, tmp_path_factory):
-    """A framework, and what one process learns with it."""
+    """A framework, what one process learns with it, and its checkpoint."""
     file = tmp_path_factory.mktemp(request.param) / "alone"
-    return request.param, finished(request.param, 1, file)
+    return request.param, finished(request.param, 1, file), file
+
+
+def size_of_moments(file):
+    """How large the averages of gradients are that the optimizer keeps."""
+    arrays = np.load(file) if zipfile.is_zipfile(file) else load_file(file)
+    moments = [arrays[name] for name in arrays
+               if re.match(r"optimizer\d|\d+/exp_avg", name)]
+    return sum(float(np.sum(array**2)) for array in moments
+               if array.ndim) ** 0.5
 
 
 def test_two_processes_learn_what_one_does(alone, tmp_path):
-    framework, expected = alone
+    framework, expected, file = alone
     found = finished(framework, 2, tmp_path / "shared")
     assert list(found) == list(expected) == [1, 2, 3]
     for epoch, (loss, dice, valid_loss, *_) in found.items():
@@ -68,10 +79,13 @@ def test_two_processes_learn_what_one_does(alone, tmp_path):
         assert abs(dice - expected[epoch][1]) < 0.02
         assert abs(valid_loss - expected[epoch][2]) < 0.02
     assert found[3][0] < found[1][0] - 0.05  # it does learn
+    # AdamW would hide it if gradients were added up twice.
+    assert 0.7 < size_of_moments(tmp_path / "shared") \
+        / size_of_moments(file) < 1.4
 
 
 def test_a_killed_process_ends_the_training(alone, tmp_path):
-    framework, expected = alone
+    framework, expected, _ = alone
     checkpoint = tmp_path / "checkpoint"
     training = start(framework, 2, checkpoint)
     first = ""
@@ -112,13 +126,14 @@ def test_bad_arguments_get_a_sentence(arguments, sentence, capsys):
 class Stored:
     """Stands for a training that has read three epochs, or cannot read."""
 
-    def __init__(self, error=None):
-        self.rows, self.error = [], error
+    def __init__(self, settings="", error=None):
+        self.rows, self.settings, self.error = [], settings, error
 
     def load(self, file):
         if self.error:
             raise self.error
         self.rows = [1, 2, 3]
+        return "--epochs 3 --size 96 128 --source sample"
 
 
 def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
@@ -127,7 +142,7 @@ def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
     options = lesson.arguments("").parse_args(["--checkpoint", str(file)])
     for error in (EOFError(), KeyError("rows"), ValueError()):
         with pytest.raises(SystemExit, match="is not a checkpoint"):
-            lesson.resume(Stored(error), options)
+            lesson.resume(Stored(error=error), options)
     assert file.read_text() == "mine"
 
 
@@ -136,5 +151,19 @@ def test_a_finished_training_says_so(tmp_path, capsys):
     file.write_text("")
     options = lesson.arguments("").parse_args(
         ["--checkpoint", str(file), "--epochs", "3"])
-    lesson.resume(Stored(), options)
-    assert "holds 3 epochs already" in capsys.readouterr().out
+    lesson.resume(Stored(lesson.settings_of(options)), options)
+    assert "holds all 3 epochs already" in capsys.readouterr().out
+    options.epochs = 5
+    with pytest.raises(SystemExit, match="began with --epochs 3 --size 96"):
+        lesson.resume(Stored(lesson.settings_of(options)), options)
+
+
+def test_a_wrong_start_gets_a_sentence():
+    program = [sys.executable, "-m", "lab.scaling.train_pytorch",
+               "--checkpoint", "x"]
+    for count, sentence in (("", "torchrun"), ("3", "start 1, 2, 4.")):
+        done = subprocess.run(program, cwd=ROOT, text=True,
+                              capture_output=True, check=False,
+                              env={**os.environ, "WORLD_SIZE": count})
+        assert done.returncode == 1
+        assert sentence in done.stderr and "Traceback" not in done.stderr

@@ -4,8 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from data import ph2, stratified_split
+from data import DataError, ph2, stratified_split
 from tests.notebooks import lifted, prepared
+
+WORKERS = 1, 2, 4  # divide a batch of 8 and the training images equally
 
 
 def lesson(notebook, options, **parameters):
@@ -14,7 +16,10 @@ def lesson(notebook, options, **parameters):
     options: source and size of the images; parameters replace those of
     the notebook. No network is trained.
     """
-    samples = ph2.load(tuple(options.size), options.source)
+    try:
+        samples = ph2.load(tuple(options.size), options.source)
+    except DataError as error:
+        sys.exit(str(error))
     seed = lifted(notebook, "parameters")["SEED"]
     train, valid, _ = stratified_split(samples.groups, seed)
     return prepared(notebook, samples, train, valid, PRECISION="float32",
@@ -49,19 +54,30 @@ def checked(options):
     return options
 
 
+def settings_of(options):
+    """What must be the same when a training is taken up again."""
+    height, width = options.size
+    return (f"--epochs {options.epochs} --size {height} {width} "
+            f"--source {options.source}")
+
+
 def resume(training, options, speaks=True):
     """Go on from the checkpoint, if it is there.
 
     speaks: whether this process is the one that prints.
     """
     file = options.checkpoint
+    if not file.exists():
+        return
     try:
-        if file.exists():
-            training.load(file)
+        settings = training.load(file)
     except Exception as error:  # whatever another file may cause
         sys.exit(f"{file} is not a checkpoint of this program "
                  f"({type(error).__name__}); remove it, or name another "
                  "file.")
+    if settings != training.settings:
+        sys.exit(f"{file} began with {settings}; go on with these, or name "
+                 "another file.")
     if speaks and len(training.rows) >= options.epochs:
-        print(f"{file} holds {len(training.rows)} epochs already; ask for "
-              "more, or name another file.")
+        print(f"{file} holds all {options.epochs} epochs already; name "
+              "another file to train anew.")

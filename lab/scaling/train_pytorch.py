@@ -9,6 +9,7 @@ What is new compared with the notebook is explained in lab/SCALING.md.
 
 import json
 import os
+import sys
 import time
 from collections import defaultdict
 
@@ -20,7 +21,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lab.scaling.lesson import arguments, checked, lesson, resume
+from lab.scaling.lesson import (
+    WORKERS,
+    arguments,
+    checked,
+    lesson,
+    resume,
+    settings_of,
+)
 from tests.notebooks import PYTORCH
 
 
@@ -83,7 +91,7 @@ def shared_batches(names):
 
         def __getitem__(self, i):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(1000 * self.epoch + i)
+                torch.manual_seed(len(self) * self.epoch + i)
                 return super().__getitem__(i)
 
     dataset = OwnRandomNumbers(names["train"], names["augment"])
@@ -102,14 +110,15 @@ def sum_over_processes(*numbers):
 class Training:
     """What changes while training, and a file that holds all of it."""
 
-    def __init__(self, names, batches, epochs, device):
+    def __init__(self, names, batches, options, device):
+        self.settings = settings_of(options)
         torch.manual_seed(names["SEED"])
         model = names["initialise"](names["UNet"]()).to(device)
         self.model = DistributedDataParallel(synchronised(model, device))
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=names["LEARNING_RATE"],
             weight_decay=names["WEIGHT_DECAY"])
-        n_steps = epochs * len(batches)
+        n_steps = options.epochs * len(batches)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: names["learning_rate_factor"](step, n_steps))
@@ -132,7 +141,8 @@ class Training:
         states = {"model": self.model.module.state_dict(),
                   "average": self.average.state_dict(),
                   **optimizer["state"]}  # 0, 1, 2 …: one for each weight
-        text = {"rows": self.rows, "scheduler": self.scheduler.state_dict(),
+        text = {"rows": self.rows, "settings": self.settings,
+                "scheduler": self.scheduler.state_dict(),
                 "groups": optimizer["param_groups"]}
         part = file.with_suffix(".part")
         save_file({f"{owner}/{name}": tensor.contiguous()
@@ -142,7 +152,7 @@ class Training:
         part.replace(file)
 
     def load(self, file):
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint. Returns with what settings it began."""
         states = defaultdict(dict)
         with safe_open(file, framework="pt") as stored:
             text = {name: json.loads(value)
@@ -157,12 +167,13 @@ class Training:
         self.optimizer.load_state_dict({
             "state": {int(i): state for i, state in states.items()},
             "param_groups": text["groups"]})
+        return text["settings"]
 
 
 def train(names, options, device):
     """Train for the epochs that are still to do."""
     batches = shared_batches(names)
-    training = Training(names, batches, options.epochs, device)
+    training = Training(names, batches, options, device)
     resume(training, options, speaks=dist.get_rank() == 0)
     run_epoch = names["run_epoch"]
     for epoch in range(len(training.rows), options.epochs):
@@ -182,19 +193,28 @@ def train(names, options, device):
                   flush=True)
 
 
+def device_of_process():
+    """A graphics card for each process, if there are as many."""
+    number = int(os.environ["LOCAL_RANK"])
+    if torch.cuda.device_count() < int(os.environ["LOCAL_WORLD_SIZE"]):
+        return torch.device("cpu")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
 def main():
     """Join the other processes, and train."""
     options = checked(arguments(__doc__.split("\n")[0]).parse_args())
-    cuda = torch.cuda.is_available()
-    dist.init_process_group("nccl" if cuda else "gloo")
-    device = torch.device("cpu")
-    if cuda:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
+    count = os.environ.get("WORLD_SIZE")
+    if not count:
+        sys.exit("Start this program with torchrun, as lab/SCALING.md says.")
+    if int(count) not in WORKERS:
+        sys.exit(f"{count} processes cannot share the images equally; start "
+                 f"{', '.join(map(str, WORKERS))}.")
+    device = device_of_process()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda"
+                            else "gloo")
     names = lesson(PYTORCH, options, DEVICE=device)
-    assert names["BATCH_SIZE"] % dist.get_world_size() == 0, (
-        f"A batch of {names['BATCH_SIZE']} images cannot be shared equally "
-        f"by {dist.get_world_size()} processes; start 1, 2, 4 or 8.")
     train(names, options, device)
     dist.destroy_process_group()
 

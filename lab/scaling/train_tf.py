@@ -19,7 +19,14 @@ import time
 import numpy as np
 
 from data.quiet import without_native_log
-from lab.scaling.lesson import arguments, checked, lesson, resume
+from lab.scaling.lesson import (
+    WORKERS,
+    arguments,
+    checked,
+    lesson,
+    resume,
+    settings_of,
+)
 from tests.notebooks import TENSORFLOW
 
 # --- The processes --------------------------------------------------------
@@ -40,6 +47,7 @@ def start_workers(count):
     return [subprocess.Popen(
         [sys.executable, "-m", "lab.scaling.train_tf", *sys.argv[1:]],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3",
+             "CUDA_VISIBLE_DEVICES": str(index),  # one card each
              "TF_CONFIG": json.dumps({
                  "cluster": cluster,
                  "task": {"type": "worker", "index": index}})})
@@ -47,7 +55,10 @@ def start_workers(count):
 
 
 def wait_for(workers, checkpoint):
-    """Wait until all have ended; if one fails, end all and say so."""
+    """Wait until all have ended; if one fails, end all and say so.
+
+    A worker that exits by itself has said why.
+    """
     codes = [None]
     while None in codes and not any(codes):
         time.sleep(0.2)
@@ -56,12 +67,13 @@ def wait_for(workers, checkpoint):
         worker.kill()
         worker.wait()
     for number, code in enumerate(codes):
-        if code:
-            how = (f"was killed by {signal.Signals(-code).name}"
-                   if code < 0 else f"ended with exit code {code}")
-            sys.exit(f"Worker {number} {how}, so all were ended. Start the "
-                     f"same command again to go on from {checkpoint}, which "
-                     "holds the last whole epoch.")
+        if code and code < 0:
+            sys.exit(f"Worker {number} was killed by "
+                     f"{signal.Signals(-code).name}, so all were ended. "
+                     "Start the same command again: it goes on from "
+                     f"{checkpoint} with the last whole epoch, if there was "
+                     "one.")
+    sys.exit(max(code or 0 for code in codes))
 
 
 # --- What each of them does -----------------------------------------------
@@ -82,9 +94,11 @@ def unscaled(names):
 class Training:
     """What changes while training, and a file that holds all of it."""
 
-    def __init__(self, names, strategy, n_steps):
+    def __init__(self, names, strategy, options):
         keras = names["keras"]
-        self.names, self.strategy, self.n_steps = names, strategy, n_steps
+        self.names, self.strategy = names, strategy
+        self.settings = settings_of(options)
+        self.n_steps = options.epochs * len(names["training_batches"])
         # Only Keras' own batch norm can look at all workers' images.
         names["FusedBatchNorm"] = functools.partial(
             names["layers"].BatchNormalization, synchronized=True)
@@ -117,14 +131,13 @@ class Training:
                 loss = names["segmentation_loss"](masks, logits) \
                     / self.strategy.num_replicas_in_sync
             weights = self.model.trainable_weights
-            gradients = tf.distribute.get_replica_context().all_reduce(
-                "sum", tape.gradient(loss, weights))
-            self.optimizer.apply(gradients, weights)
+            # It adds up the gradients of all workers.
+            self.optimizer.apply(tape.gradient(loss, weights), weights)
             return loss, tf.reduce_sum(names["dice"](masks, logits))
 
-        losses = self.strategy.run(step, args=(images, masks))
-        return [self.strategy.reduce("sum", one, axis=None)
-                for one in losses]
+        parts = self.strategy.run(step, args=(images, masks))
+        return [self.strategy.reduce("sum", part, axis=None)
+                for part in parts]
 
     def epoch(self, batches):
         """One pass over the batches; returns mean loss and mean Dice."""
@@ -156,27 +169,31 @@ class Training:
         return [loss / len(names["valid"]), dice / len(names["valid"])]
 
     def variables(self):
-        return [*self.model.variables, *self.optimizer.variables]
+        """Names, and what training changes in place."""
+        return {f"{owner}{i}": variable for owner, part in (
+                    ("model", self.model), ("optimizer", self.optimizer))
+                for i, variable in enumerate(part.variables)}
 
     def save(self, file):
         """Write the checkpoint whole or not at all."""
         part = file.with_suffix(".part")
         with part.open("wb") as stream:
-            np.savez(stream, rows=self.rows, **{
-                f"variable{i}": variable.numpy()
-                for i, variable in enumerate(self.variables())}, **{
+            np.savez(stream, rows=self.rows, settings=self.settings, **{
+                name: variable.numpy()
+                for name, variable in self.variables().items()}, **{
                 f"average{i}": array
                 for i, array in enumerate(self.average)})
         part.replace(file)
 
     def load(self, file):
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint. Returns with what settings it began."""
         with np.load(file) as stored:
             self.rows = stored["rows"].tolist()
-            for i, variable in enumerate(self.variables()):
-                variable.assign(stored[f"variable{i}"])
+            for name, variable in self.variables().items():
+                variable.assign(stored[name])
             self.average = [stored[f"average{i}"]
                             for i in range(len(self.average))]
+            return str(stored["settings"])
 
 
 def share_of(strategy, batches):
@@ -201,8 +218,7 @@ def work(options):
     # All workers augment each image in the same way.
     tf.random.set_seed(0)
     names = lesson(TENSORFLOW, options)
-    n_steps = options.epochs * len(names["training_batches"])
-    training = Training(names, strategy, n_steps)
+    training = Training(names, strategy, options)
     resume(training, options,
            speaks=strategy.cluster_resolver.task_id == 0)
     batches = share_of(strategy, names["training_batches"])
@@ -220,8 +236,7 @@ def work(options):
 def main():
     """Start the workers and wait, or be one of them."""
     parser = arguments(__doc__.split("\n")[0])
-    parser.add_argument("--workers", type=int, choices=(1, 2, 4, 8),
-                        default=2)
+    parser.add_argument("--workers", type=int, choices=WORKERS, default=2)
     options = checked(parser.parse_args())
     if "TF_CONFIG" in os.environ:
         work(options)

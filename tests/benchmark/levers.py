@@ -13,10 +13,7 @@ def segmentation_loss(logits, masks):
 """
 
 ANY_ANGLE = """
-augment.transforms[2] = v2.Pad(HEIGHT // 2, padding_mode="reflect")
-augment.transforms[3] = v2.RandomAffine(
-    degrees=180, translate=(0.08, 0.08), scale=(0.8, 1.25),
-    interpolation=v2.InterpolationMode.BILINEAR)
+augment.transforms[3].degrees = [-180.0, 180.0]
 """
 
 # The mean of large values is taken for the colour of the light.
