@@ -11,6 +11,7 @@ import pytest
 import torch
 from notebooks import NAMES, PYTORCH, ROOT, lifted, prepared
 
+from data import DataError
 from tests import pretrain
 from tests.benchmark import __main__ as program
 from tests.benchmark import levers, limits, peers, record, report
@@ -68,6 +69,36 @@ def test_a_finished_run_is_not_repeated(finished):
     assert again == printed
 
 
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    ("--set EPOCH=60", "'EPOCH=60' is not NAME=VALUE"),
+    ("--set LEARNING_RATE=1/3", "without '/'"),
+    ("--lever any_angle", "invalid choice"),
+    ("--lever shades|of|grey --framework tf", "--framework pytorch only"),
+    ("--peer --set EPOCHS=1", "leave --set"),
+    ("--publish --data sample", "results on PH2"),
+    ("--out README.md", "cannot be made a folder"),
+])
+def test_bad_arguments_get_a_sentence(arguments, sentence, monkeypatch,
+                                      capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["benchmark", *(
+        word.replace("|", " ") for word in arguments.split())])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_missing_images_get_a_sentence(monkeypatch, tmp_path):
+    def missing():
+        raise DataError("PH² is not here; put it there.")
+
+    monkeypatch.setattr(program.ph2, "find", missing)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="put it there"):
+        program.main()
+
+
 def test_the_pages_show_the_summary():
     found = json.loads(report.SUMMARY.read_text())
     shown = []
@@ -102,7 +133,7 @@ def test_pooled_scores_and_levers_by_hand():
 def test_a_training_that_never_got_there_says_never():
     run = {"file": "sample-tf-fold0-x", "about": {"peak_memory": 10**9},
            "training": [{"method": "U-Net", "seconds": 9.0, "epoch": 1.0,
-                         "enough": None, "best": 0.5, "weights": 7,
+                         "enough": None, "weights": 7,
                          "images_per_second": 3.0}]}
     [row] = report.speed([run])
     assert "| never |" in report.speed_table({"speed": [row]})
@@ -227,7 +258,7 @@ def test_peers_learn_from_the_same_images(monkeypatch, tmp_path):
 
 def test_how_much_sooner_is_a_ratio_to_the_older_lesson():
     rows = [{"method": method, "weights": 7, "epoch": 1, "epochs": 2,
-             "seconds": 300, "enough": enough, "best": 0.9, "Dice": 0.9}
+             "seconds": 300, "enough": enough, "Dice": 0.9}
             for method, enough in [("U-Net", 10), ("another", None),
                                    (peers.OLDER, 200)]]
     table = report.peers_table({"peers": {"rows": rows}})

@@ -2,7 +2,7 @@
 
     python -m tests.benchmark --data PH2 --folds 5 --framework pytorch tf
     python -m tests.benchmark --folds 1 --set EPOCHS=60
-    python -m tests.benchmark --lever "any angle"   the U-Net, changed
+    python -m tests.benchmark --lever "80 epochs"   the U-Net, changed
     python -m tests.benchmark --peer   beside others' networks
     python -m tests.benchmark --publish   put the tables into the README
 
@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -22,8 +23,9 @@ import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
+from data import DataError, ph2
 from tests.benchmark import limits, report
-from tests.benchmark.levers import LEVERS, ONE_NETWORK, Lever
+from tests.benchmark.levers import LEVERS, ONE_NETWORK
 from tests.notebooks import (
     PYTORCH,
     ROOT,
@@ -92,21 +94,22 @@ def file_of(options, framework, fold, *changes):
     return options.out / f"{name}.json"
 
 
-def parameters_of(options, fold):
+def parameters_of(options, fold, lever=None):
     """One line of Python that sets a run's parameters."""
     return "; ".join([f"SOURCE={SOURCES[options.data]!r}", f"FOLD={fold}",
-                      *options.set,
-                      *LEVERS.get(options.lever, Lever()).parameters])
+                      *options.set, *(lever.parameters if lever else ())])
 
 
 def do(options, framework, fold, file):
     """One run, unless its results are there already."""
-    networks = ("U-Net",) if options.lever else ("SegNet", "U-Net")
+    lever = LEVERS.get(options.lever)
+    networks = ("U-Net",) if lever else ("SegNet", "U-Net")
     with tqdm(desc=f"{framework}, fold {fold + 1}", unit="cell") as progress:
         if not file.exists():
-            execute(NOTEBOOKS[framework], parameters_of(options, fold),
+            execute(NOTEBOOKS[framework],
+                    parameters_of(options, fold, lever),
                     LAST.format(file=str(file), networks=networks),
-                    progress, LEVERS.get(options.lever))
+                    progress, lever)
 
 
 def peers_file(options):
@@ -140,19 +143,64 @@ def cross_validated(options):
             for file in sorted(options.out.glob(f"{base.stem}-*.json")):
                 what = file.stem.removeprefix(f"{base.stem}-")
                 changed.setdefault(what, []).append(file)
-    runs = report.read(runs)
-    return runs and report.summary(
-        runs, {what: report.read(files) for what, files in changed.items()})
+    return report.summary(
+        report.read(runs),
+        {what: report.read(files) for what, files in changed.items()})
 
 
 def published(options):
-    """What there are new results of, as parts of the summary."""
-    parts = cross_validated(options) or {}
+    """What there are new results of, as parts of the summary.
+
+    Cross-validation counts only when all its runs are there.
+    """
+    whole = all(file_of(options, framework, fold).exists()
+                for framework in NOTEBOOKS for fold in range(5))
+    parts = cross_validated(options) if whole else {}
     if peers_file(options).exists():
         parts["peers"] = report.peers(peers_file(options))
     if limits.FILE.exists():
         parts["limits"] = json.loads(limits.FILE.read_text())
     return parts
+
+
+def setting(text):
+    """NAME=VALUE, if the notebooks have such a parameter."""
+    name, _, value = text.partition("=")
+    [cell] = code_cells(read(PYTORCH), "parameters")
+    known = re.findall(r"[A-Z_]+(?=[A-Z_, ]* = )", cell.source)
+    if name not in known or not value or "/" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=VALUE with one of {', '.join(known)}, "
+            "and without '/'")
+    return text
+
+
+def checked(parser):
+    """The options, if they make sense; ends the program if not."""
+    options = parser.parse_args()
+    lever = LEVERS.get(options.lever)
+    if options.framework is None:
+        options.framework = ["pytorch"] if lever else list(NOTEBOOKS)
+    if lever and lever.code and "tf" in options.framework:
+        parser.error(f"the code of --lever {options.lever!r} is for "
+                     "--framework pytorch only")
+    if options.peer and (options.set or lever):
+        parser.error("--peer trains by the lesson's own recipe; leave --set "
+                     "and --lever out")
+    if options.publish and options.data != "PH2":
+        parser.error("--publish is for results on PH2")
+    options.out = options.out.resolve()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {options.out} cannot be made a folder "
+                     f"({error.strerror})")
+    try:
+        if options.data == "PH2" and not options.publish:
+            ph2.find()
+    except DataError as error:
+        sys.exit(str(error))
+    return options
 
 
 def main():
@@ -162,9 +210,9 @@ def main():
     parser.add_argument("--folds", type=int, choices=range(1, 6), default=5,
                         help="how many of the five folds to run")
     parser.add_argument("--framework", nargs="+", choices=NOTEBOOKS,
-                        default=list(NOTEBOOKS))
+                        help="both, if it is left out")
     parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE",
-                        help="other parameters of the notebook")
+                        type=setting, help="other parameters of the notebook")
     parser.add_argument("--lever", choices=LEVERS, metavar="NAME",
                         help="only the U-Net, with one change: "
                         + ", ".join(LEVERS))
@@ -174,11 +222,11 @@ def main():
                         help="write the tables of all results into the pages")
     parser.add_argument("--out", type=Path, metavar="FOLDER",
                         default=ROOT / "data/benchmark")
-    options = parser.parse_args()
-    options.out = options.out.resolve()
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = checked(parser)
     if options.publish:
-        report.publish(published(options))
+        parts = published(options)
+        report.publish(parts)
+        print("New:", ", ".join(parts) or "nothing")
     elif options.peer:
         compare_with_peers(options)
     else:

@@ -7,6 +7,7 @@ into one JSON file.
 
 import json
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -88,9 +89,8 @@ def peak_memory():
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    line = next(line for line in status.read_text().splitlines()
-                if line.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    return found and 1024 * int(found[1])
 
 
 def one_piece(mask):
@@ -129,8 +129,7 @@ def course(history):
     good = history["valid_dice"] >= ENOUGH
     return {"seconds": float(seconds.iloc[-1]),
             "epoch": float(np.median(np.diff(seconds, prepend=0))),
-            "enough": float(seconds[good].iloc[0]) if good.any() else None,
-            "best": float(history["valid_dice"].max())}
+            "enough": float(seconds[good].iloc[0]) if good.any() else None}
 
 
 def training(names, method, model, history):

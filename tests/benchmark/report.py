@@ -89,10 +89,11 @@ def speed(runs):
         {"framework": framework_of(run), **row,
          "memory": run["about"]["peak_memory"]}
         for run in runs for row in run["training"]])
+    table["memory"] = table["memory"].astype(float)  # None: not known
     # A run that never got there took longer than any that did.
     table["enough"] = table["enough"].astype(float).fillna(np.inf)
     medians = table.groupby(["method", "framework"], sort=False).median()
-    medians = medians.replace(np.inf, None).reset_index()
+    medians = medians.replace([np.inf, np.nan], None).reset_index()
     return medians.to_dict("records")
 
 
@@ -212,7 +213,8 @@ def speed_table(found):
         "an epoch": lambda row: seconds(row["epoch"]),
         "until validation Dice 0.90": lambda row: seconds(row["enough"]),
         "images per second": lambda row: f"{row['images_per_second']:.0f}",
-        "memory": lambda row: f"{row['memory'] / 1e9:.1f} GB"})
+        "memory": lambda row: f"{row['memory'] / 1e9:.1f} GB"
+            if row["memory"] else ""})
 
 
 def lever_table(found):
