@@ -168,8 +168,8 @@ CHANGES = {"one thread": one_thread, "channels first": channels_first,
 def predictions(shares, rates, precision):
     """The time of a changed step that the profile lets one expect.
 
-    As a share of the step as it is, if what the change aims at became as
-    fast as it can, and all else stayed.
+    As a share of the step as it is, by a simple guess about what the
+    change aims at, while all else stays.
     """
     [other] = PRECISIONS.keys() - {precision}
     convolutions = shares["convolutions"]
