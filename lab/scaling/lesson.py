@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from data import DataError, ph2, stratified_split
-from tests.notebooks import lifted, prepared
+from tests.notebooks import prepared
 
+SEED = 42
 WORKERS = 1, 2, 4  # divide a batch of 8 and the training images equally
 
 
@@ -20,10 +21,9 @@ def lesson(notebook, options, **parameters):
         samples = ph2.load(tuple(options.size), options.source)
     except DataError as error:
         sys.exit(str(error))
-    seed = lifted(notebook, "parameters")["SEED"]
-    train, valid, _ = stratified_split(samples.groups, seed)
-    return prepared(notebook, samples, train, valid, PRECISION="float32",
-                    **parameters)
+    train, valid, _ = stratified_split(samples.groups, SEED)
+    return prepared(notebook, samples, train, valid, SEED=SEED,
+                    PRECISION="float32", **parameters)
 
 
 def arguments(description):
@@ -51,14 +51,11 @@ def checked(options):
     if not options.checkpoint.absolute().parent.is_dir():
         sys.exit(f"The folder of {options.checkpoint} does not exist; make "
                  "it first.")
-    return options
-
-
-def settings_of(options):
-    """What must be the same when a training is taken up again."""
     height, width = options.size
-    return (f"--epochs {options.epochs} --size {height} {width} "
-            f"--source {options.source}")
+    # What must be the same when a training is taken up again.
+    options.settings = (f"--epochs {options.epochs} --size {height} {width} "
+                        f"--source {options.source}")
+    return options
 
 
 def resume(training, options, speaks=True):

@@ -21,14 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lab.scaling.lesson import (
-    WORKERS,
-    arguments,
-    checked,
-    lesson,
-    resume,
-    settings_of,
-)
+from lab.scaling.lesson import WORKERS, arguments, checked, lesson, resume
 from tests.notebooks import PYTORCH
 
 
@@ -111,7 +104,7 @@ class Training:
     """What changes while training, and a file that holds all of it."""
 
     def __init__(self, names, batches, options, device):
-        self.settings = settings_of(options)
+        self.settings = options.settings
         torch.manual_seed(names["SEED"])
         model = names["initialise"](names["UNet"]()).to(device)
         self.model = DistributedDataParallel(synchronised(model, device))

@@ -19,14 +19,7 @@ import time
 import numpy as np
 
 from data.quiet import without_native_log
-from lab.scaling.lesson import (
-    WORKERS,
-    arguments,
-    checked,
-    lesson,
-    resume,
-    settings_of,
-)
+from lab.scaling.lesson import WORKERS, arguments, checked, lesson, resume
 from tests.notebooks import TENSORFLOW
 
 # --- The processes --------------------------------------------------------
@@ -97,7 +90,7 @@ class Training:
     def __init__(self, names, strategy, options):
         keras = names["keras"]
         self.names, self.strategy = names, strategy
-        self.settings = settings_of(options)
+        self.settings = options.settings
         self.n_steps = options.epochs * len(names["training_batches"])
         # Only Keras' own batch norm can look at all workers' images.
         names["FusedBatchNorm"] = functools.partial(

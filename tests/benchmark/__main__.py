@@ -12,6 +12,7 @@ interrupted goes on where it was.
 """
 
 import argparse
+import functools
 import hashlib
 import importlib.util
 import json
@@ -57,6 +58,7 @@ def shortened(name):
                                if "load" in tags_of(cell)]
 
 
+@functools.cache
 def recipe_of(name):
     """A few characters that change when what is measured changes."""
     text = "\n".join(cell.source for cell in code_cells(read(name), *RECIPE))
@@ -134,28 +136,24 @@ def compare_with_peers(options):
 
 
 def cross_validated(options):
-    """The results of the runs of all folds that are there."""
-    runs, changed = [], {}
-    for framework in NOTEBOOKS:
-        for fold in range(5):
-            base = file_of(options, framework, fold)
-            runs.append(base)
-            for file in sorted(options.out.glob(f"{base.stem}-*.json")):
-                what = file.stem.removeprefix(f"{base.stem}-")
-                changed.setdefault(what, []).append(file)
+    """The results of all folds and changes; {} if a fold is missing."""
+    runs = [file_of(options, framework, fold)
+            for framework in NOTEBOOKS for fold in range(5)]
+    if not all(base.exists() for base in runs):
+        return {}
+    changed = {}
+    for base in runs:
+        for file in sorted(options.out.glob(f"{base.stem}-*.json")):
+            what = file.stem.removeprefix(f"{base.stem}-")
+            changed.setdefault(what, []).append(file)
     return report.summary(
         report.read(runs),
         {what: report.read(files) for what, files in changed.items()})
 
 
 def published(options):
-    """What there are new results of, as parts of the summary.
-
-    Cross-validation counts only when all its runs are there.
-    """
-    whole = all(file_of(options, framework, fold).exists()
-                for framework in NOTEBOOKS for fold in range(5))
-    parts = cross_validated(options) if whole else {}
+    """What there are new results of, as parts of the summary."""
+    parts = cross_validated(options)
     if peers_file(options).exists():
         parts["peers"] = report.peers(peers_file(options))
     if limits.FILE.exists():
