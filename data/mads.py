@@ -1,6 +1,6 @@
 """The MADS data set: 1,192 pictures of people in motion with their masks.
 
-`load()` finds, downloads, checks and reads it, or falls back to procedural
+`load()` finds, downloads, checks and reads it, or falls back to synthetic
 people. Sources, licence and layout: `data/README.md`.
 """
 
@@ -9,36 +9,34 @@ import logging
 import re
 import shutil
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import requests
 
-from data import ROOT, DataError, Samples, group_split, loading
-from data.archive import (
-    CONNECT_SECONDS,
-    READ_SECONDS,
-    DiskFull,
-    beside,
-    ensure,
-    why,
-)
-from data.synthetic import bodies, dermoscopy, scenes, solids
+from data import DataError, Samples, archive, storage
+from data.pictures import check_mates, read_pairs, read_table
+from data.splits import group_split
 
 HANDLE = "tapakah68/segmentation-full-body-mads-dataset"
 PAGE = f"https://www.kaggle.com/datasets/{HANDLE}"
 KAGGLE = "https://api.kaggle.com"
-FOLDER_NAMES = ("MADS", bodies.HOME)
+HOME = "segmentation_full_body_mads_dataset_1192_img"
+FOLDER_NAMES = ("MADS", HOME)
 # What Kaggle's page, Kaggle's command and people call it.
 ARCHIVE_NAMES = ("archive.zip", "segmentation-full-body-mads-dataset.zip",
-                 f"{bodies.HOME}.zip", "MADS.zip")
+                 f"{HOME}.zip", "MADS.zip")
 EXPECTED = {"HipHop": 339, "Jazz": 270, "Kata": 190, "Sports": 98,
             "Taichi": 295}
+# How each category begins the names of its sequences, in the sample.
+PREFIXES = {"HipHop": "HipHop", "Jazz": "Jazz", "Kata": "F",
+            "Sports": "Tennis", "Taichi": "S"}
+STEP = 45  # frames of the film from one picture to the next
+TABLE = "df.csv"
 THRESHOLD = 0  # whatever has a colour in a mask is person
-SEQUENCES = 30  # of procedural people, six of each category
-SEED = 14  # of procedural people, whose places are neither bare nor full
+SEQUENCES = 30  # of synthetic people, six of each category
+SEED = 14  # of synthetic people, whose places are neither bare nor full
 # HipHop_HipHop1_C0_00180: category, sequence, camera, frame
 NAME = re.compile(r"([A-Za-z]+)_([A-Za-z]+\d*)_C(\d+)_(\d+)", re.ASCII)
 
@@ -50,6 +48,11 @@ class Shot(NamedTuple):
     sequence: str  # all cameras of a sequence see the same motion
     camera: int
     frame: int  # number of the picture in the film
+
+    @property
+    def name(self):
+        """The name of the picture, without .png."""
+        return "{}_{}_C{}_{:05d}".format(*self)
 
 
 def parse(name):
@@ -67,18 +70,26 @@ def parse(name):
 
 
 def load(size=(96, 128), source=None):
-    """Return the 1,192 images of MADS, or procedural people.
+    """Return the 1,192 images of MADS, or synthetic people.
 
     size    (H, W) in pixels of the images and masks returned
     source  "auto": MADS from disk or from Kaggle, else the people;
             "download": MADS, or DataError with the reason;
-            "sample": the procedural people, never the network.
+            "sample": the synthetic people, never the network.
             None takes the environment variable SEGMENTATION_SOURCE, and
             "auto" if that is not set.
     """
-    return loading.load(
-        "MADS", size, source, ROOT, lambda: read(find(), size, "MADS"),
-        lambda: read(draw_sample(), size, "procedural sample"))
+    source = storage.checked_source(source)
+    storage.check_size(size)
+    home = storage.writable_folder()
+    if source != "sample":
+        try:
+            return read(find(home), size, "MADS", home)
+        except DataError as error:
+            if source == "download":
+                raise
+            print(f"Using the synthetic sample instead of MADS: {error}")
+    return read(draw_sample(home), size, "synthetic sample", home)
 
 
 def split(samples, seed, valid=0.2, test=0.2):
@@ -92,28 +103,34 @@ def split(samples, seed, valid=0.2, test=0.2):
     return group_split(samples.groups, categories, seed, valid, test)
 
 
-def find():
+def find(home):
     """Return the folder of MADS, which is unpacked or downloaded if need be.
 
     In this order: the folder named by SEGMENTATION_MADS, a folder or an
-    archive that somebody put into data/, the network.
+    archive that somebody put into data/, the network. What is made is
+    made in `home`.
     """
-    named = loading.named_folder("SEGMENTATION_MADS")
+    named = storage.named_folder("SEGMENTATION_MADS")
     if named:
         return named
-    folders = [ROOT / name for name in FOLDER_NAMES]
-    folders = [folder for folder in folders if folder.is_dir()]
-    target = folders[0] if folders else writable_folder() / "MADS"
-    return ensure(target, unpack_or_fetch)
+    for name in FOLDER_NAMES:
+        if (storage.ROOT / name).is_dir():
+            return storage.ROOT / name
+    folder = home / "MADS"
+    with storage.making(folder) as missing:
+        if missing:
+            get(folder)
+    return folder
 
 
-def unpack_or_fetch(target):
-    """Make the folder of MADS from a local archive, else from Kaggle."""
-    if loading.unpack_first([ROOT / name for name in ARCHIVE_NAMES], target):
-        return
-    with beside(target) as temporary:
-        download(temporary / "MADS")
-        (temporary / "MADS").rename(target)
+def get(folder):
+    """Make the folder of MADS from an archive in data/, else from Kaggle."""
+    for name in ARCHIVE_NAMES:
+        if (storage.ROOT / name).is_file():
+            archive.unpack(storage.ROOT / name, folder)
+            return
+    with storage.whole(folder) as part:
+        download(part)
 
 
 def download(folder):
@@ -125,7 +142,8 @@ def download(folder):
     try:
         import kagglehub  # here, since most readers never need it
         # It would wait for a silent network without an end.
-        requests.head(KAGGLE, timeout=(CONNECT_SECONDS, READ_SECONDS))
+        requests.head(KAGGLE, timeout=(archive.CONNECT_SECONDS,
+                                       archive.READ_SECONDS))
         logging.getLogger("kagglehub").setLevel("ERROR")
         found = Path(kagglehub.dataset_download(HANDLE,
                                                 output_dir=str(folder)))
@@ -134,48 +152,48 @@ def download(folder):
     # kagglehub and what it uses report failure by almost any exception.
     except Exception as error:
         if getattr(error, "errno", None) == errno.ENOSPC:
-            raise DiskFull(f"the disk is full: MADS does not fit into "
-                           f"{folder.parent.parent}; make room.") from error
+            raise archive.DiskFull(
+                "the disk is full: MADS does not fit into "
+                f"{folder.parent.parent}; make room.") from error
         reason = "the package kagglehub is not installed" \
-            if isinstance(error, ImportError) else why(error)
+            if isinstance(error, ImportError) else archive.why(error)
         raise DataError(f"MADS could not be downloaded from Kaggle "
                         f"({reason}); to fetch it by hand, sign in at "
                         f"{PAGE}, choose Download, and put archive.zip "
-                        f"into {ROOT}.") from error
+                        f"into {storage.ROOT}.") from error
 
 
-def draw_sample():
-    """Return the folder of the procedural people, drawn if need be."""
-    return loading.sample_folder(
-        writable_folder(), "people", [bodies, scenes, solids, dermoscopy],
-        write_sample)
+def draw_sample(home):
+    """Return the folder of the synthetic people, drawn if need be."""
+    from data.synthetic import (  # here: people imports mads
+        canvas,
+        people,
+        scenes,
+        solids,
+    )
+
+    folder = storage.sample_folder(home, "people", people, scenes, solids,
+                                   canvas)
+    with storage.making(folder) as missing:
+        if missing:
+            with storage.whole(folder) as part:
+                people.write_dataset(part, sequences=SEQUENCES, seed=SEED)
+    return folder
 
 
-def write_sample(target):
-    """Draw the procedural people into the new folder `target`."""
-    loading.write_whole(target, partial(bodies.write_dataset,
-                                        sequences=SEQUENCES, seed=SEED))
-
-
-def writable_folder():
-    """data/, or another folder where that cannot be written to."""
-    return loading.writable_folder(ROOT)
-
-
-def read(folder, size, source):
+def read(folder, size, source, home):
     """Read all pairs below a folder that has MADS's layout, and check them.
 
-    Raises DataError naming the first file that is missing or wrong.
+    home: the folder of the cache. Raises DataError naming the first file
+    that is missing or wrong.
     """
     pairs = find_pairs(folder)
     if source == "MADS":
         check_whole(pairs, folder)
-    images, masks = loading.read_cached(
-        list(pairs.values()), size, writable_folder() / "cache",
-        partial(loading.read_pairs, what="person", threshold=THRESHOLD))
+    files = list(pairs.values())
+    images, masks = read_pairs(files, size, home, "person", THRESHOLD)
     groups = np.array([parse(name).sequence for name in pairs])
-    mask_files = [mask for _, mask in pairs.values()]
-    return Samples(images, masks, list(pairs), groups, source, mask_files,
+    return Samples(images, masks, list(pairs), groups, source, files,
                    THRESHOLD)
 
 
@@ -190,9 +208,9 @@ def find_pairs(folder):
                       sorted((home / kind).glob("*.png"))
                       if NAME.fullmatch(path.stem)}
                      for kind in ("images", "masks"))
-    loading.check_mates(images, masks, home)
+    check_mates(images, masks, home)
     for name in sorted(listed_names(folder) - images.keys()):
-        raise DataError(f"{name}, which df.csv lists, is missing below "
+        raise DataError(f"{name}, which {TABLE} lists, is missing below "
                         f"{home}; restore it from the archive.")
     return {name: (images[name], masks[name]) for name in images}
 
@@ -214,9 +232,17 @@ def find_home(folder):
 
 def listed_names(folder):
     """The names in df.csv, wherever it lies; none if it is not there."""
-    tables = [path for path in folder.rglob("df.csv") if path.is_file()]
+    tables = [path for path in folder.rglob(TABLE) if path.is_file()]
     return {name for table in tables for name in re.findall(
-        r"images/(\w+)\.png", loading.read_table(table))}
+        r"images/(\w+)\.png", read_table(table))}
+
+
+def table_text(names):
+    """df.csv for these names; it has no collages."""
+    lines = [",images,masks,collages"] + [
+        f"{row},images/{name}.png,masks/{name}.png,"
+        for row, name in enumerate(names)]
+    return "\n".join(lines) + "\n"
 
 
 def check_whole(names, folder):

@@ -1,7 +1,7 @@
 """The PH² data set: 200 dermoscopy images with hand-drawn lesion masks.
 
 `load()` finds, downloads, checks and reads it, or falls back to the
-procedural sample. Sources, licence and layout: `data/README.md`.
+synthetic sample. Sources, licence and layout: `data/README.md`.
 """
 
 import re
@@ -9,96 +9,121 @@ from collections import Counter
 
 import numpy as np
 
-from data import ROOT, DataError, Samples, loading
-from data.archive import Mirror, ensure, fetch
-from data.loading import read_pairs
-from data.synthetic import dermoscopy
+from data import DataError, Samples, archive, storage
+from data.pictures import check_mates, read_pairs, read_table
+
+# IMD002.bmp and IMD002_lesion.bmp, but not IMD002_R1_Label4.bmp; the
+# sample's are called MOLE001.
+FILE_NAME = re.compile(
+    r"(?P<name>([A-Z]{3}|MOLE)\d{3})(?P<lesion>_lesion)?"
+    r"\.(bmp|png|jpe?g|tiff?)", re.IGNORECASE | re.ASCII)
 
 OFFICIAL_PAGE = "https://www.fc.up.pt/addi/ph2%20database.html"
 MIRRORS = (
-    Mirror("https://www.dropbox.com/s/k88qukc20ljnbuo/PH2Dataset.rar?dl=1",
-           "PH2Dataset.rar", None),
-    Mirror("https://zenodo.org/records/17498821/files/PH2.zip?download=1",
-           "PH2.zip", "md5:a37f6a83c777ca861f055fdf49757991"),
+    archive.Mirror(
+        "https://www.dropbox.com/s/k88qukc20ljnbuo/PH2Dataset.rar?dl=1",
+        "PH2Dataset.rar", None, archive.Contents(
+            FILE_NAME, "56d500e88adf20ca56b28a8dac9249131e1b9bf0398927a7"
+            "05055fab8caeb300")),
+    archive.Mirror(
+        "https://zenodo.org/records/17498821/files/PH2.zip?download=1",
+        "PH2.zip", "md5:a37f6a83c777ca861f055fdf49757991"),
 )
 ARCHIVE_NAMES = ("PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")
 # The index is the code in PH²'s table.
-DIAGNOSES = np.array(dermoscopy.DIAGNOSES)
+DIAGNOSES = np.array(["common nevus", "atypical nevus", "melanoma"])
 EXPECTED = {"common nevus": 80, "atypical nevus": 80, "melanoma": 40}
-# IMD002.bmp and IMD002_lesion.bmp, but not IMD002_R1_Label4.bmp.
-FILE_NAME = re.compile(
-    r"(?P<name>[A-Z]{3}\d{3})(?P<lesion>_lesion)?\.(bmp|png|jpe?g|tiff?)",
-    re.IGNORECASE | re.ASCII)
+
+# The layout, as PH² has it and as the sample is written.
+IMAGE = "PH2 Dataset images/{name}/{name}_Dermoscopic_Image/{name}.bmp"
+MASK = "PH2 Dataset images/{name}/{name}_lesion/{name}_lesion.bmp"
+TABLE = "PH2_dataset.txt"
+TABLE_HEADER = (
+    "||   Name ||   Histological Diagnosis || Clinical Diagnosis ||   "
+    "Asymmetry | Pigment Network | Dots/Globules | Streaks | Regression "
+    "Areas | Blue-Whitish Veil ||            Colors ||")
 
 
 def load(size=(96, 128), source=None):
-    """Return the 200 images of PH², or of the procedural sample.
+    """Return the 200 images of PH², or of the synthetic sample.
 
     size    (H, W) in pixels of the images and masks returned
     source  "auto": PH² from disk or from the network, else the sample;
             "download": PH², or DataError with the reason;
-            "sample": the procedural sample, never the network.
+            "sample": the synthetic sample, never the network.
             None takes the environment variable SEGMENTATION_SOURCE, and
             "auto" if that is not set.
     """
-    return loading.load(
-        "PH²", size, source, ROOT, lambda: read(find(), size, "PH2"),
-        lambda: read(draw_sample(), size, "procedural sample"))
+    source = storage.checked_source(source)
+    storage.check_size(size)
+    home = storage.writable_folder()
+    if source != "sample":
+        try:
+            return read(find(home), size, "PH2", home)
+        except DataError as error:
+            if source == "download":
+                raise
+            print(f"Using the synthetic sample instead of PH²: {error}")
+    return read(draw_sample(home), size, "synthetic sample", home)
 
 
-def find():
+def find(home):
     """Return the folder of PH², which is unpacked or downloaded if need be.
 
     In this order: the folder named by SEGMENTATION_DATA, data/PH2Dataset/,
-    an archive that somebody put into data/, the network.
+    an archive that somebody put into data/, the network. What is made is
+    made in `home`.
     """
-    named = loading.named_folder("SEGMENTATION_DATA")
+    named = storage.named_folder("SEGMENTATION_DATA")
     if named:
         return named
-    home = ROOT if (ROOT / "PH2Dataset").is_dir() else writable_folder()
-    return ensure(home / "PH2Dataset", unpack_or_fetch)
+    here = storage.ROOT / "PH2Dataset"
+    folder = here if here.is_dir() else home / "PH2Dataset"
+    with storage.making(folder) as missing:
+        if missing:
+            get(folder)
+    archive.forget_download(folder)
+    return folder
 
 
-def unpack_or_fetch(target):
-    """Make the folder of PH² from a local archive, else from a mirror."""
-    if loading.unpack_first([ROOT / name for name in ARCHIVE_NAMES], target):
-        return
+def get(folder):
+    """Make the folder of PH² from an archive in data/, else from a mirror."""
+    for name in ARCHIVE_NAMES:
+        if (storage.ROOT / name).is_file():
+            archive.unpack(storage.ROOT / name, folder)
+            return
     try:
-        fetch(MIRRORS, target)
+        archive.fetch(MIRRORS, folder)
     except DataError as error:
         raise DataError(f"PH² could not be downloaded ({error}) To fetch it "
                         f"by hand: {OFFICIAL_PAGE}, and put PH2Dataset.rar "
-                        f"into {ROOT}.") from error
+                        f"into {storage.ROOT}.") from error
 
 
-def draw_sample():
-    """Return the folder of the procedural sample, drawn if need be."""
-    return loading.sample_folder(writable_folder(), "dermoscopy",
-                                 [dermoscopy], write_sample)
+def draw_sample(home):
+    """Return the folder of the synthetic sample, drawn if need be."""
+    from data.synthetic import canvas, moles  # here: moles imports ph2
+
+    folder = storage.sample_folder(home, "moles", moles, canvas)
+    with storage.making(folder) as missing:
+        if missing:
+            with storage.whole(folder) as part:
+                moles.write_dataset(part)
+    return folder
 
 
-def write_sample(target):
-    """Draw the procedural sample into the new folder `target`."""
-    loading.write_whole(target, dermoscopy.write_dataset)
-
-
-def writable_folder():
-    """data/, or another folder where that cannot be written to."""
-    return loading.writable_folder(ROOT)
-
-
-def read(folder, size, source):
+def read(folder, size, source, home):
     """Read all pairs below a folder that has PH²'s layout, and check them.
 
-    Raises DataError naming the first file that is missing or wrong.
+    home: the folder of the cache. Raises DataError naming the first file
+    that is missing or wrong.
     """
     pairs = find_pairs(folder)
     groups = DIAGNOSES[read_diagnoses(folder, pairs)]
     check_whole(groups, folder)
-    mask_files = [lesion for _, lesion in pairs.values()]
-    images, masks = loading.read_cached(
-        list(pairs.values()), size, writable_folder() / "cache", read_pairs)
-    return Samples(images, masks, list(pairs), groups, source, mask_files)
+    files = list(pairs.values())
+    images, masks = read_pairs(files, size, home, "lesion")
+    return Samples(images, masks, list(pairs), groups, source, files)
 
 
 def find_pairs(folder):
@@ -122,19 +147,19 @@ def find_pairs(folder):
             f"no pair like IMD002.bmp and IMD002_lesion.bmp was found below "
             f"{folder}, so its layout is not understood; put an unchanged "
             "copy of PH² there, or remove the folder.")
-    loading.check_mates(images, lesions, folder)
+    check_mates(images, lesions, folder)
     return {name: (images[name], lesions[name]) for name in sorted(images)}
 
 
 def read_diagnoses(folder, names):
     """Return the diagnosis codes 0, 1, 2 of `names` from PH2_dataset.txt."""
-    tables = [path for path in sorted(folder.rglob("PH2_dataset.txt"))
+    tables = [path for path in sorted(folder.rglob(TABLE))
               if path.is_file()]
     if not tables:
-        raise DataError(f"PH2_dataset.txt is missing below {folder}; restore"
-                        " it from the archive.")
+        raise DataError(f"{TABLE} is missing below {folder}; restore it from"
+                        " the archive.")
     codes = {}
-    for line in loading.read_table(tables[0]).splitlines():
+    for line in read_table(tables[0]).splitlines():
         # "|| IMD003 ||  || 0 || …": a name, its histology, its diagnosis
         cells = [cell.strip() for cell in line.split("||")]
         if len(cells) > 3 and cells[3] in {"0", "1", "2"}:
@@ -147,6 +172,18 @@ def read_diagnoses(folder, names):
             raise DataError(f"{tables[0]} has no diagnosis of {name}; "
                             "restore it from the archive.")
     return [codes[name] for name in names]
+
+
+def table_text(diagnoses):
+    """PH2_dataset.txt for {name: diagnosis code}.
+
+    What nobody diagnosed in a synthetic image stays empty.
+    """
+    empty = f"|| {'|'.join([' ' * 8] * 6)} || {' ' * 17} ||"
+    lines = [TABLE_HEADER] + [
+        f"|| {name} || {' ' * 22} || {diagnosis:18d} {empty}"
+        for name, diagnosis in diagnoses.items()]
+    return "\n".join(lines) + "\n"
 
 
 def check_whole(groups, folder):

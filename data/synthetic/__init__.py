@@ -1,1 +1,1 @@
-"""Pictures drawn by code, for when no real data set can be downloaded."""
+"""Images drawn by a program, for when no real data set can be had."""

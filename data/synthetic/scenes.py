@@ -1,4 +1,4 @@
-"""Rooms and streets for the procedural pictures of people.
+"""Rooms and streets for the synthetic images of people.
 
 Lengths in space are in statures, see solids.py.
 """
@@ -6,7 +6,7 @@ Lengths in space are in statures, see solids.py.
 import numpy as np
 from scipy import ndimage
 
-from data.synthetic.dermoscopy import coordinates, mix, noise, ramp
+from data.synthetic.canvas import coordinates, mix, noise, ramp
 from data.synthetic.solids import Part, colour, paint, surface, turned
 
 FLOORS = ["plain", "grain", "grain", "bricks", "hoops", "stripes", "checks",

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from data.synthetic.dermoscopy import ramp
+from data.synthetic.canvas import ramp
 
 TILE = 64  # side of a pattern, in pixels
 ROWS, COLUMNS = np.mgrid[:TILE, :TILE].astype(np.float32) / TILE

@@ -1,4 +1,4 @@
-"""Procedural dermoscopy pictures of moles, each with its exact mask.
+"""Synthetic dermoscopy images of moles, each with its exact mask.
 
 A dermoscope is a lit magnifying glass pressed onto the skin. Every
 picture here is drawn by code: skin, a lesion coloured by light-absorbing
@@ -23,17 +23,22 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
-from PIL import Image, ImageDraw
+from PIL import Image
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-DIAGNOSES = ("common nevus", "atypical nevus", "melanoma")
-SHARES = (0.4, 0.4, 0.2)
+from data import ph2
+from data.synthetic.canvas import (
+    coordinates,
+    dots,
+    mix,
+    noise,
+    ramp,
+    strokes,
+)
+
+SHARES = (0.4, 0.4, 0.2)  # of PH²'s diagnoses
 PATTERNS = ("even", "core", "ring", "halves", "islands")
-TABLE_HEADER = (
-    "||   Name ||   Histological Diagnosis || Clinical Diagnosis ||   "
-    "Asymmetry | Pigment Network | Dots/Globules | Streaks | Regression "
-    "Areas | Blue-Whitish Veil ||            Colors ||")
 
 # Absorption of red, green and blue light per unit of pigment. Melanin
 # absorbs about as wavelength^-3.48 (S. L. Jacques 1998,
@@ -85,80 +90,10 @@ TRAITS = (
 )
 
 
-# --- Building blocks -----------------------------------------------------
-
-def noise(generator, size, scale, octaves=1):
-    """Smooth random field (H, W) of zero mean and unit spread.
-
-    scale is the distance between hills as a fraction of the height;
-    every further octave adds hills of half the size and half the height.
-    """
-    total = np.zeros(size, np.float32)
-    for octave in range(octaves):
-        step = max(scale * size[0] / 2 ** octave, 1.0)
-        rows, columns = (int(np.ceil(side / step)) + 4 for side in size)
-        coarse = generator.standard_normal((rows, columns), np.float32)
-        left, top = generator.uniform(1, 2, 2)
-        box = (left, top, left + size[1] / step, top + size[0] / step)
-        fine = Image.fromarray(coarse).resize(
-            size[::-1], Image.Resampling.BICUBIC, box=box)
-        total += np.asarray(fine) / 2 ** octave
-    return (total - total.mean()) / (total.std() + 1e-6)
-
-
-def coordinates(size):
-    """x and y (H, W) from the picture's centre, fractions of height."""
-    y, x = np.mgrid[:size[0], :size[1]].astype(np.float32)
-    return (x - size[1] / 2) / size[0], (y - size[0] / 2) / size[0]
-
-
-def ramp(values, low, high):
-    """0 below `low`, 1 above `high`, a smooth S between."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def mix(image, colour, amount):
-    """Blend a colour over the image; amount (H, W) from 0 to 1."""
-    return image + (np.float32(colour) - image) * amount[..., None]
-
-
 def absorb(image, pigment, absorption):
     """Darken by pigment: Beer-Lambert law down to a floor of glare."""
     passed = np.exp(-pigment[..., None] * absorption)
     return GLARE + (image - GLARE) * passed
-
-
-def strokes(size, lines):
-    """Antialiased coverage (H, W) of lines [(points, width), ...].
-
-    Points are (x, y) in fractions of height from the top left corner.
-    """
-    zoom = 4 * size[0]  # drawn four times larger, then averaged
-    canvas = Image.new("L", (4 * size[1], zoom))
-    pen = ImageDraw.Draw(canvas)
-    for points, width in lines:
-        pen.line((np.asarray(points) * zoom).ravel().tolist(), fill=255,
-                 width=max(1, round(width * zoom)))
-    return np.asarray(canvas.reduce(4), np.float32) / 255
-
-
-def dots(generator, where, count, radius):
-    """Soft round dots at random places weighted by `where` (H, W)."""
-    size = where.shape
-    edges = np.cumsum(where, dtype=float)
-    places = np.searchsorted(edges, generator.uniform(0, edges[-1], count))
-    strength = generator.uniform(0.4, 1, count)
-    kinds = generator.integers(0, 3, count)
-    total = np.zeros(size, np.float32)
-    for kind, spread in enumerate(np.linspace(*radius, 3) / 2 * size[0]):
-        chosen = kinds == kind
-        seeds = np.bincount(places[chosen], strength[chosen], where.size)
-        seeds = np.float32(seeds[:where.size]).reshape(size)
-        # A lone dot gets the height of its strength.
-        peak = 2 * np.pi * max(spread, 0.4) ** 2
-        total += ndimage.gaussian_filter(seeds, spread) * peak
-    return np.minimum(total, 1.5)
 
 
 # --- Skin ----------------------------------------------------------------
@@ -555,7 +490,7 @@ RARE = {tiny_area: 0.1, neighbour: 0.15, inflammation: 0.15, ruler: 0.05,
 # --- One picture, many pictures ------------------------------------------
 
 def draw(generator, diagnosis, size=(192, 256), varied=False):
-    """Draw one lesion of a diagnosis (index into DIAGNOSES).
+    """Draw one lesion of a diagnosis (index into ph2.DIAGNOSES).
 
     varied  also draw what other collections than PH² show: tiny and very
             pale lesions, neighbours, inflamed skin, rulers, ink, stickers
@@ -607,28 +542,14 @@ def draw_many(count, size=(192, 256), seed=0, varied=False):
 
 
 def write_dataset(folder, count=200, size=(192, 256), seed=0):
-    """Write `count` pictures, masks and a table in PH2's own layout."""
-    folder, names, diagnoses = Path(folder), [], []
+    """Write `count` images, masks and a table in PH²'s own layout."""
+    folder, diagnoses = Path(folder), {}
     for diagnosis, image, mask in draw_many(count, size, seed):
-        names.append(f"SYN{len(names) + 1:03d}")
-        diagnoses.append(diagnosis)
-        write_pair(folder / "PH2 Dataset images", names[-1], image, mask)
-    write_table(folder, names, diagnoses)
-
-
-def write_pair(folder, name, image, mask):
-    """Save one image and its mask in PH2's folder layout."""
-    for kind, file, pixels in (("Dermoscopic_Image", name, image),
-                               ("lesion", f"{name}_lesion", mask)):
-        target = folder / name / f"{name}_{kind}"
-        target.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(target / f"{file}.bmp")
-
-
-def write_table(folder, names, diagnoses):
-    """Write PH2_dataset.txt; what nobody diagnosed here stays empty."""
-    empty = f"|| {'|'.join([' ' * 8] * 6)} || {' ' * 17} ||"
-    lines = [TABLE_HEADER] + [
-        f"|| {name} || {' ' * 22} || {diagnosis:18d} {empty}"
-        for name, diagnosis in zip(names, diagnoses, strict=True)]
-    (folder / "PH2_dataset.txt").write_text("\n".join(lines) + "\n")
+        name = f"MOLE{len(diagnoses) + 1:03d}"
+        diagnoses[name] = diagnosis
+        for layout, pixels in [(ph2.IMAGE, image), (ph2.MASK, mask)]:
+            file = folder / layout.format(name=name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(file)
+    (folder / ph2.TABLE).write_text(ph2.table_text(diagnoses),
+                                    encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Procedural pictures of people in motion, each with its exact mask.
+"""Synthetic images of people in motion, each with its exact mask.
 
 A performer is a skeleton that takes poses, dressed in hulls of balls
 (see solids.py). The parts are painted from the farthest to the nearest
@@ -25,17 +25,13 @@ from PIL import Image
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from data.synthetic.dermoscopy import ramp
+from data import mads
+from data.synthetic.canvas import ramp
 from data.synthetic.scenes import backdrop
 from data.synthetic.solids import Camera, Part, lamp, paint, surface, turned
 
-# MADS's categories: how it begins the names of their sequences, and how
-# many of its frames pass from one key pose to the next.
-CATEGORIES = {"HipHop": ("HipHop", 70), "Jazz": ("Jazz", 80),
-              "Kata": ("F", 70), "Sports": ("Tennis", 70),
-              "Taichi": ("S", 150)}
-HOME = "segmentation_full_body_mads_dataset_1192_img"
-STEP = 45  # from one written frame to the next, as in MADS
+# How many of a film's frames pass from one key pose to the next.
+TEMPO = {"HipHop": 70, "Jazz": 80, "Kata": 70, "Sports": 70, "Taichi": 150}
 APART = 50  # from one camera to the next, around the performer
 
 # Lengths of body segments: Drillis and Contini 1966, in Winter,
@@ -441,7 +437,7 @@ def perform(generator, category, frames, cameras=(0,), size=(192, 256),
     """
     place = place or generator
     wildness = generator.uniform(*((0.6, 1) if category else (0, 0.5)))
-    tempo = CATEGORIES[category][1] if category else 100
+    tempo = TEMPO[category] if category else 100
     keys = [pose(generator, wildness)
             for _ in range(2 + max(frames) // tempo)]
     person, light = look(generator, category), lamp(place)
@@ -472,20 +468,20 @@ def draw(generator, size=(192, 256), category=None):
 
     Without a category it is a picture of somebody in the street.
     """
-    frame = int(generator.integers(2 * STEP))
+    frame = int(generator.integers(2 * mads.STEP))
     return next(perform(generator, category, [frame], size=size))[2:]
 
 
-def write_sequence(folder, name, frames, seed, place, size):
+def write_sequence(home, category, sequence, frames, seed, place, size):
     """Draw one performance for two or three cameras and save it."""
     generator = np.random.default_rng(seed)
     cameras = range(generator.choice([2, 3], p=[0.2, 0.8]))
     for camera, frame, image, mask in perform(
-            generator, name.split("_")[0], frames, cameras, size,
+            generator, category, frames, cameras, size,
             np.random.default_rng(place)):
-        file = f"{name}_C{camera}_{frame:05d}.png"
-        Image.fromarray(image).save(folder / "images" / file)
-        Image.fromarray(mask).convert("RGB").save(folder / "masks" / file)
+        name = mads.Shot(category, sequence, camera, frame).name
+        Image.fromarray(image).save(home / f"images/{name}.png")
+        Image.fromarray(mask).convert("RGB").save(home / f"masks/{name}.png")
 
 
 def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0):
@@ -494,26 +490,23 @@ def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0):
     Every sequence has two or three cameras with `frames` pictures each.
     The same seed gives the same files on any number of workers.
     """
-    home = Path(folder) / HOME
+    home = Path(folder) / mads.HOME
     for kind in ("images", "masks"):
         (home / kind).mkdir(parents=True, exist_ok=True)
-    kinds = list(CATEGORIES.items())
-    names = [f"{category}_{prefix}{index // len(kinds) + 1}"
-             for index in range(sequences)
-             for category, (prefix, _) in [kinds[index % len(kinds)]]]
-    numbers = [STEP * (frame + 1) for frame in range(frames)]
+    categories = list(mads.PREFIXES)
+    numbers = [mads.STEP * (frame + 1) for frame in range(frames)]
     # A category has one place, as all of MADS was filmed in one studio.
     performers, places = (root.spawn(sequences) for root in
                           np.random.SeedSequence(seed).spawn(2))
-    jobs = (delayed(write_sequence)(
-                home, name, numbers, performers[index],
-                places[index % len(kinds)], size)
-            for index, name in enumerate(names))
+    jobs = []
+    for index in range(sequences):
+        number, kind = divmod(index, len(categories))
+        category = categories[kind]
+        jobs.append(delayed(write_sequence)(
+            home, category, f"{mads.PREFIXES[category]}{number + 1}",
+            numbers, performers[index], places[kind], size))
     done = Parallel(n_jobs=-1, return_as="generator")(jobs)
     for _ in tqdm(done, total=sequences, desc="Drawing", unit="sequence"):
         pass
-    files = sorted(file.name for file in (home / "images").glob("*.png"))
-    lines = [",images,masks,collages"] + [
-        f"{row},images/{file},masks/{file}," for row, file
-        in enumerate(files)]
-    (home / "df.csv").write_text("\n".join(lines) + "\n")
+    names = sorted(file.stem for file in (home / "images").glob("*.png"))
+    (home / mads.TABLE).write_text(mads.table_text(names), encoding="utf-8")
