@@ -17,10 +17,12 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 
-from data.synthetic import dermoscopy
+from data import ph2, storage
+from data.synthetic import moles
+from data.synthetic.canvas import mix, ramp
 
 FOLDER = Path(__file__).resolve().parent
-SUMMARY = FOLDER.parent / "tests/benchmark/summary.json"
+RESULTS = FOLDER.parent / "lab/benchmark/results.json"
 
 ORANGE, SKY, GREEN = "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION = "#F0E442", "#0072B2", "#D55E00"
@@ -354,10 +356,10 @@ def draw_loss():
 def draw_growth():
     """How an epoch's time grows with images, pixels and weights.
 
-    As the benchmark measured it; see tests/benchmark/limits.py. On these
+    As the benchmark measured it; see lab/benchmark/hardware.py. On these
     axes, time in proportion is a line as steep as the dotted one.
     """
-    rows = json.loads(SUMMARY.read_text())["limits"]["growth"]
+    rows = json.loads(RESULTS.read_text())["limits"]["growth"]
     figure = Figure(figsize=(12, 4), facecolor=WHITE, layout="constrained")
     titles = {"images": "training images", "pixels": "pixels of an image",
               "weights": "weights of the U-Net"}
@@ -391,15 +393,14 @@ def short(number):
 
 
 def draw_gallery():
-    """Procedural pictures with their outlines, four of each diagnosis."""
+    """Synthetic images with their outlines, four of each diagnosis."""
     figure = Figure(figsize=(9, 6), facecolor=WHITE, layout="constrained")
-    axes = figure.subplots(len(dermoscopy.DIAGNOSES), 4)
+    axes = figure.subplots(len(ph2.DIAGNOSES), 4)
     generator = np.random.default_rng(12)
     for diagnosis, row in enumerate(axes):
-        row[0].set_title(dermoscopy.DIAGNOSES[diagnosis], loc="left",
-                         size=17)
+        row[0].set_title(ph2.DIAGNOSES[diagnosis], loc="left", size=17)
         for ax in row:
-            image, mask = dermoscopy.draw(generator, diagnosis)
+            image, mask = moles.draw(generator, diagnosis)
             ax.imshow(image)
             ax.contour(mask, levels=[0.5], colors="cyan", linewidths=2)
             ax.set_axis_off()
@@ -413,8 +414,8 @@ def strongest(effect, before):
 
 
 def draw_effects():
-    """How to draw a mole: every effect of the program alone."""
-    draw = dermoscopy
+    """How a program draws a mole: every effect alone."""
+    draw = moles
     generator = np.random.default_rng(2)
     size, traits = (192, 256), draw.TRAITS[1]
     skin = draw.skin(generator, size)
@@ -431,7 +432,7 @@ def draw_effects():
     def above_skin(effect):
         def mixed(rng):
             opaque, colour = effect(rng, size)
-            return draw.mix(skin, colour, opaque)
+            return mix(skin, colour, opaque)
         return strongest(mixed, skin)
 
     def in_mole(change):
@@ -450,8 +451,8 @@ def draw_effects():
         "globules": in_mole(draw.globules),
         "two hues": strongest(lambda rng: draw.absorb(
             skin, pigment, draw.hue(rng, size, traits)), mole),
-        "veil": milky(draw.ramp(pigment, 0.2, 1), draw.BLUE),
-        "regression": milky(draw.ramp(depth, 0, 0.08), draw.PINK),
+        "veil": milky(ramp(pigment, 0.2, 1), draw.BLUE),
+        "regression": milky(ramp(depth, 0, 0.08), draw.PINK),
         "neighbours": on_skin(draw.neighbour, depth),
         "inflammation": on_skin(draw.inflammation, depth),
         "gel": on_skin(draw.gel), "hair": on_skin(draw.hair),
@@ -497,7 +498,8 @@ def main():
     for name, draw in FIGURES.items():
         options = {"metadata": {"Date": None}} if name.endswith("svg") \
             else {"dpi": 100}
-        draw().savefig(FOLDER / name, **options)
+        with storage.whole(FOLDER / name) as part:
+            draw().savefig(part, **options)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from nbconvert.exporters import NotebookExporter
 from nbgrader import preprocessors
 from traitlets.config import Config
 
+from data import storage
+
 LAB = Path(__file__).resolve().parent
 SOLUTIONS = sorted((LAB / "solutions" / "bodies").glob("*.ipynb"))
 STEPS = [preprocessors.LockCells, preprocessors.ClearSolutions,
@@ -40,7 +42,8 @@ def assignment(solution):
 def main():
     """Write all assignments."""
     for solution in SOLUTIONS:
-        (LAB / solution.name).write_text(assignment(solution))
+        with storage.whole(LAB / solution.name) as part:
+            part.write_text(assignment(solution), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -392,7 +392,7 @@ def score(predict, model, samples, rows):
     """IoU of each picture at its own resolution, a Series by sequence."""
     scores = []
     for row, probabilities in zip(rows, predict(model, samples.images[rows])):
-        mask = samples.native_mask(row)
+        mask = samples.original_mask(row)
         larger = resize(probabilities.astype(np.float64), mask.shape)
         scores.append(overlap(larger[None] > 0.5, mask[None])[0])
     return pd.Series(scores, index=samples.groups[rows], name="IoU")

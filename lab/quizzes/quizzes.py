@@ -1,9 +1,10 @@
-"""The quizzes of the lesson: questions from JSON, as text in the README.
+"""The quizzes of the lesson: questions from JSON, as text on pages.
 
     python -m lab.quizzes.quizzes
 
-writes the questions of `before.en.json` and `after.en.json` into README.md,
-and those of another language into its translation. The files are in the
+writes the questions of `before.en.json` and `after.en.json` into README.md
+beside them, those of another language into its own page, and the letters
+of the right answers into the instructors' ANSWERS.md. The files are in the
 format of jupyterquiz, which shows them in the notebooks.
 """
 
@@ -11,14 +12,15 @@ import json
 import re
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parents[1]
+from data import storage
 
-PAGES = {"en": ROOT / "README.md",
-         "no": ROOT / "translations" / "README.no.md"}
+FOLDER = Path(__file__).resolve().parent
+PAGES = {"en": FOLDER / "README.md", "no": FOLDER / "README.no.md"}
+ANSWERS = FOLDER.parent / "teaching" / "ANSWERS.md"
 WORDS = {"en": ("Answer", "is right", "is wrong"),
          "no": ("Svar", "er rett", "er galt")}
 QUIZZES = ("before", "after")
+LETTERS = "ABCDEFG"
 
 
 def questions(name, language="en"):
@@ -36,7 +38,7 @@ def as_text(quiz, language="en"):
 def question_as_text(number, question, language):
     """One question, its choices, and why each is right or wrong."""
     answer_word, right, wrong = WORDS[language]
-    choices = list(zip("ABCDEFG", question["answers"]))
+    choices = list(zip(LETTERS, question["answers"]))
     lines = [f"**{number}. {question['question']}**", ""]
     lines += [f"- {letter}. {choice['answer']}" for letter, choice in choices]
     lines += ["", f"<details><summary>{answer_word}</summary>", ""]
@@ -47,25 +49,54 @@ def question_as_text(number, question, language):
     return "\n".join([*lines, "", "</details>", ""])
 
 
-def with_quizzes(page, language="en"):
-    """The text of a page, with each quiz between its two comments."""
+def key():
+    """The letters of all right answers, as a Markdown list."""
+    lines = []
     for name in QUIZZES:
-        start, end = f"<!-- quiz: {name} -->\n", "<!-- end of quiz -->"
-        text = as_text(questions(name, language), language)
-        page, found = re.subn(f"{start}.*?{end}",
-                              lambda _, new=start + text + end: new,
-                              page, count=1, flags=re.DOTALL)
-        if not found:
-            raise ValueError(f"{start.strip()} … {end} is missing: put both "
-                             "comments where the quiz is to be")
+        letters = [next(letter for letter, answer in
+                        zip(LETTERS, question["answers"])
+                        if answer["correct"]) for question in questions(name)]
+        lines.append(f"- {name} the lesson: " + ", ".join(
+            f"{number} {letter}"
+            for number, letter in enumerate(letters, start=1)))
+    return "\n".join(lines) + "\n"
+
+
+def between(page, start, text, end):
+    """A page with new text between two comments.
+
+    Raises ValueError if the comments are not there.
+    """
+    page, found = re.subn(f"{start}.*?{end}", lambda _: start + text + end,
+                          page, count=1, flags=re.DOTALL)
+    if not found:
+        raise ValueError(f"{start.strip()} … {end} is missing: put both "
+                         "comments where the text is to be")
     return page
 
 
+def with_quizzes(page, language="en"):
+    """The text of a page, with each quiz between its two comments."""
+    for name in QUIZZES:
+        page = between(page, f"<!-- quiz: {name} -->\n",
+                       as_text(questions(name, language), language),
+                       "<!-- end of quiz -->")
+    return page
+
+
+def with_key(page):
+    """The text of a page, with the right letters between its comments."""
+    return between(page, "<!-- key -->\n", key(), "<!-- end of key -->")
+
+
 def main():
-    """Write the quizzes into the README and its translations."""
-    for language, file in PAGES.items():
-        page = file.read_text(encoding="utf-8")
-        file.write_text(with_quizzes(page, language), encoding="utf-8")
+    """Write the quizzes and the key into their pages."""
+    made = {file: with_quizzes(file.read_text(encoding="utf-8"), language)
+            for language, file in PAGES.items()}
+    made[ANSWERS] = with_key(ANSWERS.read_text(encoding="utf-8"))
+    for file, page in made.items():
+        with storage.whole(file) as part:
+            part.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

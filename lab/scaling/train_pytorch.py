@@ -4,7 +4,7 @@
         --checkpoint unet.safetensors
 
 The processes share each batch, so that the result is that of one process.
-What is new compared with the notebook is explained in lab/SCALING.md.
+What is new compared with the notebook is explained in lab/scaling/README.md.
 """
 
 import json
@@ -21,8 +21,15 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from lab.scaling.lesson import WORKERS, arguments, checked, lesson, resume
-from tests.notebooks import PYTORCH
+from data import storage
+from lab.lesson import PYTORCH
+from lab.scaling.shared import (
+    WORKERS,
+    arguments,
+    checked,
+    lesson_on,
+    resume,
+)
 
 
 class SumOverProcesses(torch.autograd.Function):
@@ -73,13 +80,13 @@ def synchronised(model, device):
     return model
 
 
-def shared_batches(names):
+def shared_batches(lesson):
     """The notebook's training batches, of which each process gets a part.
 
     Each image draws the random numbers of its augmentation from its own
     number and the epoch, whichever process it goes to.
     """
-    class OwnRandomNumbers(names["LesionDataset"]):
+    class OwnRandomNumbers(lesson.LesionDataset):
         epoch = 0
 
         def __getitem__(self, i):
@@ -87,10 +94,11 @@ def shared_batches(names):
                 torch.manual_seed(len(self) * self.epoch + i)
                 return super().__getitem__(i)
 
-    dataset = OwnRandomNumbers(names["train"], names["augment"])
-    sampler = DistributedSampler(dataset, seed=names["SEED"])
-    return DataLoader(dataset, sampler=sampler, batch_size=names[
-        "BATCH_SIZE"] // dist.get_world_size())
+    dataset = OwnRandomNumbers(lesson.train, lesson.augment)
+    sampler = DistributedSampler(dataset, seed=lesson.SEED)
+    return DataLoader(
+        dataset, sampler=sampler,
+        batch_size=lesson.BATCH_SIZE // dist.get_world_size())
 
 
 def sum_over_processes(*numbers):
@@ -103,20 +111,20 @@ def sum_over_processes(*numbers):
 class Training:
     """What changes while training, and a file that holds all of it."""
 
-    def __init__(self, names, batches, options, device):
+    def __init__(self, lesson, batches, options, device):
         self.settings = options.settings
-        torch.manual_seed(names["SEED"])
-        model = names["initialise"](names["UNet"]()).to(device)
+        torch.manual_seed(lesson.SEED)
+        model = lesson.initialise(lesson.UNet()).to(device)
         self.model = DistributedDataParallel(synchronised(model, device))
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=names["LEARNING_RATE"],
-            weight_decay=names["WEIGHT_DECAY"])
+            model.parameters(), lr=lesson.LEARNING_RATE,
+            weight_decay=lesson.WEIGHT_DECAY)
         n_steps = options.epochs * len(batches)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
-            lambda step: names["learning_rate_factor"](step, n_steps))
-        self.average = names["AveragedModel"](
-            model, avg_fn=names["averaged"], use_buffers=True)
+            lambda step: lesson.learning_rate_factor(step, n_steps))
+        self.average = torch.optim.swa_utils.AveragedModel(
+            model, avg_fn=lesson.averaged, use_buffers=True)
         # For each epoch that is done: loss and Dice of the training set,
         # loss and Dice of the validation set, seconds.
         self.rows = []
@@ -137,12 +145,12 @@ class Training:
         text = {"rows": self.rows, "settings": self.settings,
                 "scheduler": self.scheduler.state_dict(),
                 "groups": optimizer["param_groups"]}
-        part = file.with_suffix(".part")
-        save_file({f"{owner}/{name}": tensor.contiguous()
+        tensors = {f"{owner}/{name}": tensor.contiguous()
                    for owner, state in states.items()
-                   for name, tensor in state.items()}, part,
-                  {name: json.dumps(value) for name, value in text.items()})
-        part.replace(file)
+                   for name, tensor in state.items()}
+        with storage.whole(file) as part:
+            save_file(tensors, part, {name: json.dumps(value)
+                                      for name, value in text.items()})
 
     def load(self, file):
         """Go on from a checkpoint. Returns with what settings it began."""
@@ -163,12 +171,12 @@ class Training:
         return text["settings"]
 
 
-def train(names, options, device):
+def train(lesson, options, device):
     """Train for the epochs that are still to do."""
-    batches = shared_batches(names)
-    training = Training(names, batches, options, device)
+    batches = shared_batches(lesson)
+    training = Training(lesson, batches, options, device)
     resume(training, options, speaks=dist.get_rank() == 0)
-    run_epoch = names["run_epoch"]
+    run_epoch = lesson.run_epoch
     for epoch in range(len(training.rows), options.epochs):
         batches.sampler.set_epoch(epoch)
         batches.dataset.epoch = epoch
@@ -178,7 +186,7 @@ def train(names, options, device):
         # Validation is so short that every process does all of it.
         training.rows.append([
             *sum_over_processes(*mine),
-            *run_epoch(training.average.module, names["validation_batches"]),
+            *run_epoch(training.average.module, lesson.validation_batches),
             time.perf_counter() - start])
         if dist.get_rank() == 0:
             training.save(options.checkpoint)
@@ -200,15 +208,16 @@ def main():
     options = checked(arguments(__doc__.split("\n")[0]).parse_args())
     count = os.environ.get("WORLD_SIZE")
     if not count:
-        sys.exit("Start this program with torchrun, as lab/SCALING.md says.")
+        sys.exit("Start this program with torchrun, as "
+                 "lab/scaling/README.md says.")
     if int(count) not in WORKERS:
         sys.exit(f"{count} processes cannot share the images equally; start "
                  f"{', '.join(map(str, WORKERS))}.")
     device = device_of_process()
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda"
                             else "gloo")
-    names = lesson(PYTORCH, options, DEVICE=device)
-    train(names, options, device)
+    lesson = lesson_on(PYTORCH, options, DEVICE=device)
+    train(lesson, options, device)
     dist.destroy_process_group()
 
 

@@ -3,7 +3,7 @@
     python -m lab.scaling.train_tf --workers 2 --checkpoint unet.npz
 
 The processes share each batch, so that the result is that of one process.
-What is new compared with the notebook is explained in lab/SCALING.md.
+What is new compared with the notebook is explained in lab/scaling/README.md.
 """
 
 import contextlib
@@ -18,9 +18,16 @@ import time
 
 import numpy as np
 
-from data.quiet import without_native_log
-from lab.scaling.lesson import WORKERS, arguments, checked, lesson, resume
-from tests.notebooks import TENSORFLOW
+from data import storage
+from lab.jupyter import without_native_log
+from lab.lesson import TENSORFLOW
+from lab.scaling.shared import (
+    WORKERS,
+    arguments,
+    checked,
+    lesson_on,
+    resume,
+)
 
 # --- The processes --------------------------------------------------------
 
@@ -71,62 +78,62 @@ def wait_for(workers, checkpoint):
 
 # --- What each of them does -----------------------------------------------
 
-def unscaled(names):
+def unscaled(masks, logits):
     """Cross-entropy of a worker's own images.
 
     Keras' loss objects would divide it by the number of workers.
     """
-    def binary_cross_entropy(masks, logits):
-        pixels = names["keras"].losses.binary_crossentropy(
-            masks, logits, from_logits=True)
-        return names["tf"].reduce_mean(pixels)
+    from keras import losses, ops  # here: the launcher needs neither
 
-    return binary_cross_entropy
+    return ops.mean(losses.binary_crossentropy(masks, logits,
+                                               from_logits=True))
 
 
 class Training:
     """What changes while training, and a file that holds all of it."""
 
-    def __init__(self, names, strategy, options):
-        keras = names["keras"]
-        self.names, self.strategy = names, strategy
+    def __init__(self, lesson, strategy, options):
+        import keras
+        import tensorflow as tf  # here: the launcher needs neither
+
+        self.lesson, self.strategy, self.tf = lesson, strategy, tf
         self.settings = options.settings
-        self.n_steps = options.epochs * len(names["training_batches"])
+        self.n_steps = options.epochs * len(lesson.training_batches)
         # Only Keras' own batch norm can look at all workers' images.
-        names["FusedBatchNorm"] = functools.partial(
-            names["layers"].BatchNormalization, synchronized=True)
-        names["binary_cross_entropy"] = unscaled(names)
-        keras.utils.set_random_seed(names["SEED"])
+        lesson.FusedBatchNorm = functools.partial(
+            keras.layers.BatchNormalization, synchronized=True)
+        lesson.binary_cross_entropy = unscaled
+        keras.utils.set_random_seed(lesson.SEED)
         with strategy.scope():
-            self.model = names["UNet"]()
+            self.model = lesson.UNet()
             self.optimizer = keras.optimizers.AdamW(
-                names["LEARNING_RATE"], weight_decay=names["WEIGHT_DECAY"],
+                lesson.LEARNING_RATE, weight_decay=lesson.WEIGHT_DECAY,
                 epsilon=1e-8)
             self.optimizer.build(self.model.trainable_variables)
-        self.average_model = names["UNet"]()  # for validation only
+        self.average_model = lesson.UNet()  # for validation only
         self.average = self.model.get_weights()
         # For each epoch that is done: loss and Dice of the training set,
         # loss and Dice of the validation set, seconds.
         self.rows = []
-        self.shared_step = names["tf"].function(self.one_step)
+        self.shared_step = tf.function(self.one_step)
 
     def one_step(self, images, masks):
         """One training step with a batch that is shared by the workers.
 
         Returns the loss and the sum of Dice of the whole batch.
         """
-        tf, names = self.names["tf"], self.names
+        tf, lesson = self.tf, self.lesson
 
         def step(images, masks):
             with tf.GradientTape() as tape:
                 logits = self.model(images, training=True)
                 # The sum over all workers is then the mean of all images.
-                loss = names["segmentation_loss"](masks, logits) \
+                loss = lesson.segmentation_loss(masks, logits) \
                     / self.strategy.num_replicas_in_sync
             weights = self.model.trainable_weights
             # It adds up the gradients of all workers.
             self.optimizer.apply(tape.gradient(loss, weights), weights)
-            return loss, tf.reduce_sum(names["dice"](masks, logits))
+            return loss, tf.reduce_sum(lesson.dice(masks, logits))
 
         parts = self.strategy.run(step, args=(images, masks))
         return [self.strategy.reduce("sum", part, axis=None)
@@ -134,32 +141,32 @@ class Training:
 
     def epoch(self, batches):
         """One pass over the batches; returns mean loss and mean Dice."""
-        names, loss_sum, dice_sum = self.names, 0, 0
-        n_images, batch_size = len(names["train"]), names["BATCH_SIZE"]
+        lesson, loss_sum, dice_sum = self.lesson, 0, 0
+        n_images, batch_size = len(lesson.train), lesson.BATCH_SIZE
         for number, (images, masks) in enumerate(batches):
             step = int(self.optimizer.iterations.numpy())
-            self.optimizer.learning_rate = names["LEARNING_RATE"] * names[
-                "learning_rate_factor"](step, self.n_steps)
+            self.optimizer.learning_rate = lesson.LEARNING_RATE \
+                * lesson.learning_rate_factor(step, self.n_steps)
             loss, dice = self.shared_step(images, masks)
             size = min(batch_size, n_images - number * batch_size)
             loss_sum += size * float(loss)
             dice_sum += float(dice)
             self.average = [
-                names["averaged"](average, weight, step) for average, weight
+                lesson.averaged(average, weight, step) for average, weight
                 in zip(self.average, self.model.get_weights())]
         return [loss_sum / n_images, dice_sum / n_images]
 
     def validate(self):
         """Loss and Dice of the running average on the validation set."""
-        names = self.names
+        lesson = self.lesson
         self.average_model.set_weights(self.average)
         loss = dice = 0
-        for images, masks in names["validation_batches"]:
+        for images, masks in lesson.validation_batches:
             logits = self.average_model(images, training=False)
             loss += len(images) * float(
-                names["segmentation_loss"](masks, logits))
-            dice += float(sum(names["dice"](masks, logits)))
-        return [loss / len(names["valid"]), dice / len(names["valid"])]
+                lesson.segmentation_loss(masks, logits))
+            dice += float(sum(lesson.dice(masks, logits)))
+        return [loss / len(lesson.valid), dice / len(lesson.valid)]
 
     def variables(self):
         """Names, and what training changes in place."""
@@ -169,14 +176,12 @@ class Training:
 
     def save(self, file):
         """Write the checkpoint whole or not at all."""
-        part = file.with_suffix(".part")
-        with part.open("wb") as stream:
+        with storage.whole(file) as part, part.open("wb") as stream:
             np.savez(stream, rows=self.rows, settings=self.settings, **{
                 name: variable.numpy()
                 for name, variable in self.variables().items()}, **{
                 f"average{i}": array
                 for i, array in enumerate(self.average)})
-        part.replace(file)
 
     def load(self, file):
         """Go on from a checkpoint. Returns with what settings it began."""
@@ -210,11 +215,11 @@ def work(options):
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     # All workers augment each image in the same way.
     tf.random.set_seed(0)
-    names = lesson(TENSORFLOW, options)
-    training = Training(names, strategy, options)
+    lesson = lesson_on(TENSORFLOW, options)
+    training = Training(lesson, strategy, options)
     resume(training, options,
            speaks=strategy.cluster_resolver.task_id == 0)
-    batches = share_of(strategy, names["training_batches"])
+    batches = share_of(strategy, lesson.training_batches)
     for epoch in range(len(training.rows), options.epochs):
         start = time.perf_counter()
         training.rows.append([*training.epoch(batches),

@@ -1,18 +1,19 @@
-"""The lesson's own code, lifted from its notebooks, for the two programs."""
+"""What both programs share: their arguments, and the notebook's code."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from data import DataError, ph2, stratified_split
-from tests.notebooks import prepared
+from data import DataError, ph2, storage
+from data.splits import stratified_split
+from lab.lesson import prepared
 
 SEED = 42
 WORKERS = 1, 2, 4  # divide a batch of 8 and the training images equally
 
 
-def lesson(notebook, options, **parameters):
-    """Everything that a notebook defines up to its networks, as a dict.
+def lesson_on(notebook, options, **parameters):
+    """A Lesson: what a notebook defines up to its networks.
 
     options: source and size of the images; parameters replace those of
     the notebook. No network is trained.
@@ -64,6 +65,8 @@ def resume(training, options, speaks=True):
     speaks: whether this process is the one that prints.
     """
     file = options.checkpoint
+    if speaks:
+        storage.clear_leftovers(file)
     if not file.exists():
         return
     try:

@@ -1,7 +1,7 @@
 """Turns the results of the benchmark's runs into tables.
 
 `summary` condenses the files of the runs to the numbers that are printed;
-they are kept in `summary.json`. `publish` writes them as Markdown tables
+they are kept in `results.json`. `publish` writes them as Markdown tables
 into the pages, between marks such as `<!-- benchmark: speed -->` and
 `<!-- end -->`.
 """
@@ -12,40 +12,20 @@ import re
 import numpy as np
 import pandas as pd
 
-from tests.notebooks import ROOT
+from data import storage
+from lab.lesson import ROOT
 
-SUMMARY = ROOT / "tests/benchmark/summary.json"
+RESULTS = ROOT / "lab/benchmark/results.json"
 METRICS = ["Dice", "IoU", "Sensitivity", "Specificity", "Pixel accuracy"]
 DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
 FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
 PAGES = {"README.md": "en", "translations/README.no.md": "no",
-         "lab/SCALING.md": "en"}
-NORWEGIAN = {
-    "method": "metode", "framework": "rammeverk", "images": "bilder",
-    "Sensitivity": "Sensitivitet", "Specificity": "Spesifisitet",
-    "Pixel accuracy": "Pikselnøyaktighet", "pre-trained": "forhåndstrent",
-    "flips": "speilet", "weights": "vekter", "training": "trening",
-    "an epoch": "en epoke", "images per second": "bilder per sekund",
-    "until validation Dice": "til Dice på valideringsbildene",
-    "memory": "minne", "never": "aldri", "cores": "kjerner",
-    "what was changed": "hva som er endret", "test images": "testbilder",
-    "gain of Dice": "økning av Dice",
-    "all pixels together": "alle piksler samlet",
-    "common nevus": "vanlig føflekk", "atypical nevus": "atypisk føflekk",
-    "melanoma": "melanom", "network": "nettverk", "one piece": "ett stykke",
-    "sooner than the older lesson": "raskere enn den eldre leksjonen",
-    "older lesson's U-Net": "U-Net fra den eldre leksjonen",
-    "epochs": "epoker", "a step": "et steg", "share": "andel",
-    "operations of the convolutions": "operasjoner i konvolusjonene",
-    "billions per second": "milliarder per sekund",
-    "matrix products here": "matriseprodukter her", "billion": "milliarder",
-    "cross-entropy alone": "bare kryssentropi",
-    "another seed": "et annet startfrø", "shades of grey": "gråtoner",
-    "any angle": "alle vinkler", "pixels": "piksler", "core": "kjerne",
-    "deep supervision": "veiledning i flere størrelser",
-    "a third of the learning rate": "en tredel av læringsraten",
-    "no augmentation": "uten utvidelse av dataene",
-    "no average of weights": "uten gjennomsnitt av vektene"}
+         "lab/benchmark/README.md": "en", "lab/scaling/README.md": "en"}
+# Of the one table that the translated page shows.
+NORWEGIAN = {"method": "metode", "pre-trained": "forhåndstrent",
+             "flips": "speilet", "one piece": "ett stykke"}
+FRONT = ["Otsu", "SegNet", "U-Net", "SegNet, pre-trained",
+         "U-Net, pre-trained", "U-Net, pre-trained, flips, one piece"]
 
 
 def read(files):
@@ -186,50 +166,91 @@ def three_digits(key):
     return lambda row: f"{row[key]:.3f}"
 
 
-# Columns that say whose row it is.
-WHO = {"method": lambda row: row["method"],
-       "framework": lambda row: row["framework"]}
+def side_by_side(rows, *keys):
+    """Rows whose two frameworks are joined: {"PyTorch": …, "TensorFlow": …}.
+
+    keys: what the rows of a pair have in common.
+    """
+    pairs = {}
+    for row in rows:
+        pairs.setdefault(tuple(row[key] for key in keys), {})[
+            row["framework"]] = row
+    return list(pairs.values())
+
+
+def common(key):
+    """A cell with what both frameworks have in common."""
+    return lambda pair: str(next(iter(pair.values()))[key])
+
+
+def of(framework, cell):
+    """A cell about one framework, empty if it was not measured there."""
+    return lambda pair: cell(pair[framework]) if framework in pair else ""
+
+
+def both(cell):
+    """A cell with PyTorch / TensorFlow, or with one number for both."""
+    def joined(pair):
+        cells = [cell(pair[framework]) for framework in FRAMEWORKS.values()
+                 if framework in pair]
+        return " / ".join(dict.fromkeys(cells))
+    return joined
+
+
+def dice_columns():
+    """Dice of both frameworks, each with its standard deviation."""
+    return {f"Dice, {framework}": of(framework, plus_minus("Dice"))
+            for framework in FRAMEWORKS.values()}
+
+
+def front_table(found):
+    """The six rows of the README."""
+    rows = [row for row in found["accuracy"] if row["method"] in FRONT]
+    return markdown(side_by_side(rows, "method"),
+                    {"method": common("method"), **dice_columns()})
 
 
 def accuracy_table(found):
-    """Means and standard deviations of the scores over all test images."""
-    return markdown(found["accuracy"], {
-        **WHO, "images": lambda row: str(row["images"]),
-        **{metric: plus_minus(metric) for metric in METRICS}})
-
-
-def diagnosis_table(found):
-    """Dice for each diagnosis, and of all pixels together."""
-    return markdown(found["accuracy"], {
-        **WHO, **{key: three_digits(key)
-                    for key in [*DIAGNOSES, "all pixels together"]}})
+    """Mean scores over all test images, and Dice for each diagnosis."""
+    return markdown(side_by_side(found["accuracy"], "method"), {
+        "method": common("method"), **dice_columns(),
+        **{key: both(three_digits(key)) for key in DIAGNOSES},
+        **{metric: both(lambda row, metric=metric: f"{row[metric][0]:.3f}")
+           for metric in METRICS[1:]},
+        "all pixels together": both(three_digits("all pixels together"))})
 
 
 def speed_table(found):
     """How long trainings took; medians over the folds."""
-    return markdown(found["speed"], {
-        **WHO, "weights": lambda row: f"{row['weights']:,.0f}",
-        "training": lambda row: seconds(row["seconds"]),
-        "an epoch": lambda row: seconds(row["epoch"]),
-        "until validation Dice 0.90": lambda row: seconds(row["enough"]),
-        "images per second": lambda row: f"{row['images_per_second']:.0f}",
-        "memory": lambda row: f"{row['memory'] / 1e9:.1f} GB"
-            if row["memory"] else ""})
+    return markdown(side_by_side(found["speed"], "method"), {
+        "method": common("method"),
+        "weights": both(lambda row: f"{row['weights']:,.0f}"),
+        "training": both(lambda row: seconds(row["seconds"])),
+        "an epoch": both(lambda row: seconds(row["epoch"])),
+        "until validation Dice 0.90":
+            both(lambda row: seconds(row["enough"])),
+        "images per second":
+            both(lambda row: f"{row['images_per_second']:.0f}"),
+        "memory": both(lambda row: f"{row['memory'] / 1e9:.1f} GB"
+                       if row["memory"] else "")})
 
 
 def lever_table(found):
     """What each change was worth: mean gain of Dice ± standard error."""
-    return markdown(found["levers"], {
-        "what was changed": lambda row: row["what"], **WHO,
-        "test images": lambda row: str(row["images"]),
-        "gain of Dice":
-            lambda row: f"{row['gain']:+.4f} ± {row['error']:.4f}"})
+    def gain(row):
+        return f"{row['gain']:+.4f} ± {row['error']:.4f}"
+
+    return markdown(side_by_side(found["levers"], "what", "method"), {
+        "what was changed": common("what"), "method": common("method"),
+        "test images": common("images"),
+        **{f"gain of Dice, {framework}": of(framework, gain)
+           for framework in FRAMEWORKS.values()}})
 
 
 def peers_table(found):
     """Other networks beside the lesson's, and how much sooner it is."""
     rows = found["peers"]["rows"]
-    [older] = [row["enough"] for row in rows if "older" in row["method"]]
+    [older] = [row["enough"] for row in rows if "older lesson" in row["method"]]
 
     def sooner(row):
         known = row["enough"] and older
@@ -294,7 +315,7 @@ def machine_line(about):
             f"{about['precision']}; {about['date']}*")
 
 
-TABLES = {"accuracy": accuracy_table, "diagnoses": diagnosis_table,
+TABLES = {"front": front_table, "accuracy": accuracy_table,
           "speed": speed_table, "levers": lever_table, "about": about_line,
           "peers": peers_table, "limits": limits_table,
           "profile": profile_table, "settings": settings_table,
@@ -336,11 +357,15 @@ def merged(old, new):
 
 
 def publish(parts):
-    """Keep new parts of the summary, and put its tables into the pages."""
-    old = json.loads(SUMMARY.read_text())
+    """Keep new parts of the results, and put their tables into the pages."""
+    old = json.loads(RESULTS.read_text(encoding="utf-8"))
     found = {**old, **parts}
     found["levers"] = merged(old["levers"], found["levers"])
-    SUMMARY.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    with storage.whole(RESULTS) as part:
+        part.write_text(json.dumps(found, indent=1, ensure_ascii=False)
+                        + "\n", encoding="utf-8")
     for name, language in PAGES.items():
         path = ROOT / name
-        path.write_text(filled(path.read_text(), found, language))
+        page = filled(path.read_text(encoding="utf-8"), found, language)
+        with storage.whole(path) as part:
+            part.write_text(page, encoding="utf-8")

@@ -80,7 +80,7 @@ class Lever:
     """One change of a notebook.
 
     parameters  what replaces the notebook's own, as lines of Python
-    after       how the cell begins that the code follows
+    after       the tag of the cell that the code follows
     code        the cell to insert; for PyTorch
     """
 
@@ -90,19 +90,15 @@ class Lever:
 
 
 LEVERS = {
-    "another seed": Lever(after="# NBVAL_CHECK_OUTPUT\ntrain, valid, test",
-                          code="SEED = SEED + 1"),
-    "cross-entropy alone": Lever(after="def segmentation_loss",
-                                 code=CROSS_ENTROPY_ALONE),
-    "any angle": Lever(after="augment = v2.Compose", code=ANY_ANGLE),
-    "deep supervision": Lever(after="class UNet", code=DEEP_SUPERVISION),
-    "shades of grey": Lever(after="samples = ph2.load",
-                            code=SHADES_OF_GREY),
+    "another seed": Lever(after="split", code="SEED = SEED + 1"),
+    "cross-entropy alone": Lever(after="loss", code=CROSS_ENTROPY_ALONE),
+    "any angle": Lever(after="augment", code=ANY_ANGLE),
+    "deep supervision": Lever(after="unet", code=DEEP_SUPERVISION),
+    "shades of grey": Lever(after="samples", code=SHADES_OF_GREY),
     "a third of the learning rate": Lever(
         parameters=("LEARNING_RATE=1e-3 / 3",)),
     "80 epochs": Lever(parameters=("EPOCHS=80",)),
     "144×192 pixels": Lever(parameters=("HEIGHT=144", "WIDTH=192")),
     "no average of weights": Lever(parameters=("EMA_DECAY=0",)),
-    "no augmentation": Lever(after="augment = v2.Compose",
-                             code="augment = v2.Identity()"),
+    "no augmentation": Lever(after="augment", code="augment = v2.Identity()"),
 }

@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from tqdm.auto import tqdm
 
-from tests.benchmark.record import (
+from data import ph2
+from lab.benchmark.record import (
     about,
     course,
+    lesson_of,
     scored,
     train_networks,
     write,
@@ -74,20 +77,20 @@ class OlderUNet(nn.Module):
         return torch.sigmoid(x)
 
 
-def older_data(names, part, side):
+def older_data(lesson, part, side):
     """Batches of that lesson: square, from 0 to 1, without augmentation."""
-    samples = names["ph2"].load((side, side), names["SOURCE"])
-    rows = names[part]
+    samples = ph2.load((side, side), lesson.SOURCE)
+    rows = getattr(lesson, part)
     images = torch.from_numpy(samples.images[rows]).permute(0, 3, 1, 2)
     masks = torch.from_numpy(samples.masks[rows][:, None])
     return DataLoader(TensorDataset(images / 255, masks.float()),
                       batch_size=32, shuffle=part == "train")
 
 
-def older_epoch(names, model, loader, optimizer=None):
+def older_epoch(lesson, model, loader, optimizer=None):
     """One pass over the loader; returns the mean Dice of all images."""
     model.train(optimizer is not None)
-    dice_sum, device = 0, names["DEVICE"]
+    dice_sum, device = 0, lesson.DEVICE
     with torch.set_grad_enabled(optimizer is not None):
         for images, masks in loader:
             images, masks = images.to(device), masks.to(device)
@@ -97,35 +100,35 @@ def older_epoch(names, model, loader, optimizer=None):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            dice = names["batch_dice"](output - 0.5, masks)
+            dice = lesson.batch_dice(output - 0.5, masks)
             dice_sum += len(images) * dice.item()
     return dice_sum / len(loader.dataset)
 
 
-def train_older(names, side):
+def train_older(lesson, side):
     """The older lesson's training. Returns its model and history."""
-    epochs = min(30, names["EPOCHS"])
-    torch.manual_seed(names["SEED"])
-    model = OlderUNet().to(names["DEVICE"])
+    epochs = min(30, lesson.EPOCHS)
+    torch.manual_seed(lesson.SEED)
+    model = OlderUNet().to(lesson.DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3,
                                  weight_decay=1e-6)
-    train, valid = (older_data(names, part, side)
+    train, valid = (older_data(lesson, part, side)
                     for part in ("train", "valid"))
     rows, start = [], time.perf_counter()
-    for _ in names["tqdm"](range(epochs), desc=OLDER, unit="epoch"):
-        older_epoch(names, model, train, optimizer)
-        dice = older_epoch(names, model, valid)
+    for _ in tqdm(range(epochs), desc=OLDER, unit="epoch"):
+        older_epoch(lesson, model, train, optimizer)
+        dice = older_epoch(lesson, model, valid)
         rows.append([dice, time.perf_counter() - start])
     return model, pd.DataFrame(rows, columns=["valid_dice", "seconds"])
 
 
-def older_maps(names, model, side):
+def older_maps(lesson, model, side):
     """Its probabilities of the test images."""
-    loader = older_data(names, "test", side)
+    loader = older_data(lesson, "test", side)
     model.eval()
     with torch.inference_mode():
         return torch.cat([
-            model(images.to(names["DEVICE"])).cpu()
+            model(images.to(lesson.DEVICE)).cpu()
             for images, _ in loader]).squeeze(1).numpy()
 
 
@@ -143,18 +146,19 @@ def compare(names, file, side=256):
     width of the older lesson's images. That lesson trains 30 epochs, or
     fewer if the notebook does.
     """
-    models, history = train_networks(names)
+    lesson = lesson_of(names)
+    models, history = train_networks(lesson)
     for name, make in libraries().items():
-        torch.manual_seed(names["SEED"])
-        models[name] = make().to(names["DEVICE"],
+        torch.manual_seed(lesson.SEED)
+        models[name] = make().to(lesson.DEVICE,
                                  memory_format=torch.channels_last)
-        history[name] = names["fit"](
-            models[name], name, names["training_batches"], names["EPOCHS"])
-    images = names["samples"].images[names["test"]]
+        history[name] = lesson.fit(
+            models[name], name, lesson.training_batches, lesson.EPOCHS)
+    images = lesson.samples.images[lesson.test]
     per_image = [line for name, model in models.items() for line
-                 in scored(names, name, names["predict"](model, images))]
-    models[OLDER], history[OLDER] = train_older(names, side)
-    per_image += scored(names, OLDER,
-                        older_maps(names, models[OLDER], side))
-    write(file, {"about": about(names), "per_image": per_image, "training": [
+                 in scored(lesson, name, lesson.predict(model, images))]
+    models[OLDER], history[OLDER] = train_older(lesson, side)
+    per_image += scored(lesson, OLDER,
+                        older_maps(lesson, models[OLDER], side))
+    write(file, {"about": about(lesson), "per_image": per_image, "training": [
         row(name, model, history[name]) for name, model in models.items()]})

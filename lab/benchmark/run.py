@@ -1,10 +1,10 @@
 """Run the notebooks with cross-validation and tabulate what they reach.
 
-    python -m tests.benchmark --data PH2 --folds 5 --framework pytorch tf
-    python -m tests.benchmark --folds 1 --set EPOCHS=60
-    python -m tests.benchmark --lever "80 epochs"   the U-Net, changed
-    python -m tests.benchmark --peer   beside others' networks
-    python -m tests.benchmark --publish   put the tables into the README
+    python -m lab.benchmark.run --data PH2 --folds 5 --framework pytorch tf
+    python -m lab.benchmark.run --folds 1 --set EPOCHS=60
+    python -m lab.benchmark.run --lever "80 epochs"   the U-Net, changed
+    python -m lab.benchmark.run --peer   beside others' networks
+    python -m lab.benchmark.run --publish   put the tables into the pages
 
 Each run is one notebook with one fifth of the images as its test set. Its
 results go into a file in data/benchmark/, so that a benchmark that was
@@ -16,77 +16,47 @@ import functools
 import hashlib
 import importlib.util
 import json
-import re
 import sys
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
 from tqdm import tqdm
 
-from data import DataError, ph2
-from tests.benchmark import limits, report
-from tests.benchmark.levers import LEVERS, ONE_NETWORK
-from tests.notebooks import (
-    PYTORCH,
-    ROOT,
-    TENSORFLOW,
-    add_cells,
-    code_cells,
-    read,
-    tags_of,
-)
+from data import DataError, ph2, storage
+from lab import lesson
+from lab.benchmark import hardware, report
+from lab.benchmark.levers import LEVERS, ONE_NETWORK
+from lab.lesson import PYTORCH, ROOT, TENSORFLOW
 
 NOTEBOOKS = {"pytorch": PYTORCH, "tf": TENSORFLOW}
-PRETRAINED = ROOT / "data/pretrained"
 SOURCES = {"PH2": "download", "sample": "sample"}
-# Cells with these tags decide about the results.
-RECIPE = ("parameters", "metrics", "model", "training", "augmentation",
-          "batches", "load")
-LAST = """from tests.benchmark.record import record
+LAST = """from lab.benchmark.record import record
 record(globals(), {file!r}, networks={networks!r})"""
-PEERS = """from tests.benchmark.peers import compare
+PEERS = """from lab.benchmark.peers import compare
 compare(globals(), {file!r})"""
-
-
-def shortened(name):
-    """A notebook's code up to its results, and what loads weights."""
-    cells = code_cells(read(name))
-    last = next(i for i, cell in enumerate(cells)
-                if cell.source.startswith("def predict_flips"))
-    return cells[:last + 1] + [cell for cell in cells[last + 1:]
-                               if "load" in tags_of(cell)]
 
 
 @functools.cache
 def recipe_of(name):
     """A few characters that change when what is measured changes."""
-    text = "\n".join(cell.source for cell in code_cells(read(name), *RECIPE))
-    weights = [file.read_bytes() for file in sorted(PRETRAINED.iterdir())
-               if file.suffix == ".safetensors"]
-    return hashlib.sha256(b"".join([text.encode(), *weights])) \
+    code = [cell.source for cell in lesson.code_cells(lesson.read(name),
+                                                      *lesson.RECIPE)]
+    weights = [file.read_bytes() for file in
+               sorted((storage.ROOT / "weights").glob("*.safetensors"))]
+    return hashlib.sha256(b"".join([*map(str.encode, code), *weights])) \
         .hexdigest()[:8]
-
-
-def insert_after(notebook, beginning, code):
-    """Add a cell behind the one that begins so."""
-    place = next(i for i, cell in enumerate(notebook.cells)
-                 if cell.source.startswith(beginning))
-    notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(code))
 
 
 def execute(name, parameters, last, progress, lever=None):
     """Run the shortened notebook with parameters and a last cell."""
-    notebook = nbformat.v4.new_notebook(cells=shortened(name))
+    notebook = lesson.without_the_rest(lesson.read(name))
+    after = {"parameters": parameters}
     if lever:
-        insert_after(notebook, "def fit", ONE_NETWORK)
+        after["fit"] = ONE_NETWORK
         if lever.code:
-            insert_after(notebook, lever.after, lever.code)
-    add_cells(notebook, parameters, last)
-    progress.reset(len(notebook.cells))
-    NotebookClient(notebook, timeout=None, kernel_name="python3",
-                   resources={"metadata": {"path": str(ROOT)}},
-                   on_cell_executed=lambda **_: progress.update()).execute()
+            after[lever.after] = lever.code
+    progress.reset(len(notebook.cells) + len(after) + 1)
+    lesson.run(notebook, after, last, seconds=None,
+               on_cell_executed=lambda **_: progress.update())
 
 
 def file_of(options, framework, fold, *changes):
@@ -126,7 +96,7 @@ def compare_with_peers(options):
     if missing:
         sys.exit(f"--peer needs {' and '.join(missing)}; run "
                  f"{sys.executable} -m pip install -r "
-                 "tests/benchmark/peers.txt first.")
+                 "lab/benchmark/peers.txt first.")
     file = peers_file(options)
     with tqdm(desc="peers", unit="cell") as progress:
         if not file.exists():
@@ -156,16 +126,15 @@ def published(options):
     parts = cross_validated(options)
     if peers_file(options).exists():
         parts["peers"] = report.peers(peers_file(options))
-    if limits.FILE.exists():
-        parts["limits"] = json.loads(limits.FILE.read_text())
+    if hardware.FILE.exists():
+        parts["limits"] = json.loads(hardware.FILE.read_text())
     return parts
 
 
 def setting(text):
     """NAME=VALUE, if the notebooks have such a parameter."""
     name, _, value = text.partition("=")
-    [cell] = code_cells(read(PYTORCH), "parameters")
-    known = re.findall(r"[A-Z_]+(?=[A-Z_, ]* = )", cell.source)
+    known = lesson.declared(PYTORCH)["parameters"]
     if name not in known or not value or "/" in text:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not NAME=VALUE with one of {', '.join(known)}, "
@@ -195,7 +164,7 @@ def checked(parser):
                      f"({error.strerror})")
     try:
         if options.data == "PH2" and not options.publish:
-            ph2.find()
+            ph2.find(storage.writable_folder())
     except DataError as error:
         sys.exit(str(error))
     return options

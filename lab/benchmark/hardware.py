@@ -1,12 +1,12 @@
 """How close a training step comes to what the machine can do.
 
-    python -m tests.benchmark.limits
+    python -m lab.benchmark.hardware
 
 counts the floating-point operations of the networks' convolutions,
 measures how fast the machine multiplies matrices, where the time of a step
 goes, what other settings would change, and how the time grows with images,
 pixels and weights. All of it with the PyTorch notebook's own cells, on
-procedural pictures, in about five minutes. `tests.benchmark --publish`
+synthetic images, in about five minutes. `lab.benchmark.run --publish`
 puts the results into the pages.
 """
 
@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from tests import pretrain
-from tests.benchmark.record import machine, write
-from tests.notebooks import PYTORCH, ROOT, prepared
+from data import storage
+from lab.benchmark.record import write
+from lab.lesson import PYTORCH, machine, prepared
+from lab.pretraining.moles import synthetic
 
-FILE = ROOT / "data/benchmark/limits.json"
+FILE = storage.ROOT / "benchmark/limits.json"
 THREADS = torch.get_num_threads()
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Operations of the profile by what they are for; the first match counts.
@@ -37,9 +38,9 @@ KINDS = {"convolutions": "convolution mkldnn_conv",
 REST = "copies, sums and the rest"
 
 
-def lesson(count=90, size=(96, 128), **parameters):
-    """The notebook's definitions, with procedural pictures."""
-    samples = pretrain.procedural(count, seed=0, size=size)
+def small_lesson(count=90, size=(96, 128), **parameters):
+    """The notebook's definitions, with synthetic images."""
+    samples = synthetic(count, seed=0, size=size)
     return prepared(PYTORCH, samples, np.arange(10, count), np.arange(10),
                     **parameters)
 
@@ -57,21 +58,21 @@ def median_seconds(function, repetitions=15):
 class Step:
     """A network with what it needs for training steps on one batch."""
 
-    def __init__(self, names, network="UNet", **options):
-        self.names, self.threads = names, THREADS
-        self.precision = names["PRECISION"]
+    def __init__(self, lesson, network="UNet", **options):
+        self.lesson, self.threads = lesson, THREADS
+        self.precision = lesson.PRECISION
         torch.manual_seed(0)
-        self.model = names["initialise"](names[network](**options))
+        self.model = lesson.initialise(getattr(lesson, network)(**options))
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
-        self.average = AveragedModel(self.model, avg_fn=names["averaged"],
+        self.average = AveragedModel(self.model, avg_fn=lesson.averaged,
                                      use_buffers=True)
-        images, self.masks = next(iter(names["training_batches"]))
-        self.images = names["to_device"](images)
+        images, self.masks = next(iter(lesson.training_batches))
+        self.images = lesson.to_device(images)
 
     def __call__(self):
-        self.names["PRECISION"] = self.precision
+        self.lesson.PRECISION = self.precision
         torch.set_num_threads(self.threads)
-        self.names["training_step"](self.model, self.optimizer, self.images,
+        self.lesson.training_step(self.model, self.optimizer, self.images,
                                     self.masks)
         self.average.update_parameters(self.model)
 
@@ -112,13 +113,13 @@ def profiled(step):
     return shares
 
 
-def closeness(names, network, rates):
+def closeness(lesson, network, rates):
     """How much of the machine's rate a training step reaches."""
-    step = Step(names, network)
+    step = Step(lesson, network)
     flops, seconds = flops_of(step), median_seconds(step)
     return {"network": network.replace("UNet", "U-Net"),
             "flops": flops, "seconds": seconds,
-            "share": flops / seconds / rates[names["PRECISION"]],
+            "share": flops / seconds / rates[lesson.PRECISION],
             "profile": profiled(step)}
 
 
@@ -197,9 +198,9 @@ def ratio(plain, changed, rounds):
     return float(np.median(ratios))
 
 
-def compared(names, change, rounds=15):
+def compared(lesson, change, rounds=15):
     """A changed step: its share of the time as it is, its first seconds."""
-    plain, changed = Step(names), Step(names)
+    plain, changed = Step(lesson), Step(lesson)
     change(changed)
     plain()
     start = time.perf_counter()
@@ -208,20 +209,20 @@ def compared(names, change, rounds=15):
     return ratio(plain, changed, rounds), first
 
 
-def settings(names, near, rates):
+def settings(lesson, near, rates):
     """All changes of a step, predicted and measured."""
-    expected = predictions(near["profile"], rates, names["PRECISION"])
+    expected = predictions(near["profile"], rates, lesson.PRECISION)
     rows = []
     for name, change in tqdm(CHANGES.items(), desc="settings"):
-        measured, first = compared(names, change)
+        measured, first = compared(lesson, change)
         rows.append({"change": name, "predicted": expected[name],
                      "measured": measured, "first": first})
     return rows
 
 
-def batches(names, step):
+def batches(lesson, step):
     """What it costs to assemble and augment the batches of an epoch."""
-    loader = names["training_batches"]
+    loader = lesson.training_batches
     helped = DataLoader(loader.dataset, loader.batch_size, shuffle=True,
                         num_workers=1, persistent_workers=True)
 
@@ -241,13 +242,13 @@ def batches(names, step):
 
 # --- Growth -----------------------------------------------------------------
 
-def epoch_seconds(names, **options):
+def epoch_seconds(lesson, **options):
     """The time of an epoch's training steps and its batches, of 80 images."""
-    step = Step(names, **options)
+    step = Step(lesson, **options)
 
     def epoch():
-        for images, step.masks in names["training_batches"]:
-            step.images = names["to_device"](images)
+        for images, step.masks in lesson.training_batches:
+            step.images = lesson.to_device(images)
             step()
 
     weights = sum(weight.numel() for weight in step.model.parameters())
@@ -258,18 +259,18 @@ def growth(precision):
     """Times of an epoch of the U-Net, when one thing grows at a time."""
     rows = []
     for count in (20, 40, 80, 160):
-        names = lesson(count + 10, PRECISION=precision)
+        lesson = small_lesson(count + 10, PRECISION=precision)
         rows.append({"what": "images", "value": count,
-                     "seconds": epoch_seconds(names)[1]})
+                     "seconds": epoch_seconds(lesson)[1]})
     for scale in (0.5, 1, 2, 3):
         size = round(96 * scale), round(128 * scale)
-        names = lesson(size=size, PRECISION=precision)
+        lesson = small_lesson(size=size, PRECISION=precision)
         rows.append({"what": "pixels", "value": size[0] * size[1],
-                     "seconds": epoch_seconds(names)[1]})
-    names = lesson(PRECISION=precision)
+                     "seconds": epoch_seconds(lesson)[1]})
+    lesson = small_lesson(PRECISION=precision)
     for first in (8, 16, 32, 48):
         widths = tuple(first * 2**i for i in range(5))
-        weights, seconds = epoch_seconds(names, widths=widths)
+        weights, seconds = epoch_seconds(lesson, widths=widths)
         rows.append({"what": "weights", "value": weights,
                      "seconds": seconds})
     return rows
@@ -278,19 +279,19 @@ def growth(precision):
 def main():
     """Measure everything, and write it down."""
     rates = {name: matrix_rate(dtype) for name, dtype in PRECISIONS.items()}
-    names = lesson()
+    lesson = small_lesson()
     seconds = {}
-    for names["PRECISION"] in PRECISIONS:
-        seconds[names["PRECISION"]] = median_seconds(Step(names))
-    precision = names["PRECISION"] = min(seconds, key=seconds.get)
-    near = {network: closeness(names, network, rates)
+    for lesson.PRECISION in PRECISIONS:
+        seconds[lesson.PRECISION] = median_seconds(Step(lesson))
+    precision = lesson.PRECISION = min(seconds, key=seconds.get)
+    near = {network: closeness(lesson, network, rates)
             for network in ("SegNet", "UNet")}
     found = {"about": {**machine(), "precision": precision,
                        "framework": f"torch {torch.__version__}",
                        "date": time.strftime("%Y-%m-%d")},
              "rates": rates, "closeness": list(near.values()),
-             "settings": [*settings(names, near["UNet"], rates),
-                          batches(names, Step(names))],
+             "settings": [*settings(lesson, near["UNet"], rates),
+                          batches(lesson, Step(lesson))],
              "growth": growth(precision)}
     FILE.parent.mkdir(exist_ok=True)
     write(FILE, found)

@@ -1,0 +1,138 @@
+"""Train a network on synthetic moles alone, and score it on PH².
+
+    python -m lab.pretraining.moles                     the U-Net
+    python -m lab.pretraining.moles --network SegNet
+    python -m lab.pretraining.moles --save data/weights/unet.safetensors
+    python -m lab.pretraining.moles --stored            score that file
+
+The recipe is the PyTorch notebook's own. PH² is scored if it is in data/
+(or where SEGMENTATION_DATA says). The images were developed by looking at
+a third of it; the rest is the result.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+from sklearn.model_selection import train_test_split
+
+from data import DataError, Samples, ph2, pictures, storage
+from data.synthetic import moles
+from lab.lesson import PYTORCH, prepared
+
+SIZE = (96, 128)
+
+
+def synthetic(count, seed, size=SIZE):
+    """`count` varied synthetic images as Samples."""
+    drawn = list(moles.draw_many(count, seed=seed, varied=True))
+    return Samples(
+        images=np.stack([pictures.resize_image(image, size)
+                         for _, image, _ in drawn]),
+        masks=np.stack([pictures.resize_mask(mask, size)
+                        for _, _, mask in drawn]),
+        names=[f"MOLE{row:04d}" for row in range(count)],
+        groups=np.array([diagnosis for diagnosis, _, _ in drawn]),
+        source="synthetic images")
+
+
+def train(lesson, network, epochs):
+    """Train a new network with what `prepared` returned; returns it."""
+    torch.manual_seed(lesson.SEED)
+    make = getattr(lesson, network)
+    model = lesson.initialise(make()).to(lesson.DEVICE)
+    lesson.fit(model, network, lesson.training_batches, epochs)
+    return model
+
+
+def trained(options):
+    """Train the network; returns the Lesson and the model."""
+    samples = synthetic(options.count, options.seed)
+    n_valid = options.count // 10
+    lesson = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
+                      np.arange(n_valid), SEED=options.seed)
+    start = time.perf_counter()
+    model = train(lesson, options.network, options.epochs)
+    print(f"trained in {(time.perf_counter() - start) / 60:.1f} minutes")
+    return lesson, model
+
+
+def save(model, lesson, options):
+    """Save the weights as 16-bit numbers, which halves the file."""
+    weights = {name: tensor.cpu().half().contiguous() if tensor.ndim
+               else tensor.cpu() for name, tensor
+               in model.state_dict().items()}
+    options.save.parent.mkdir(parents=True, exist_ok=True)
+    with storage.whole(options.save) as part:
+        save_file(weights, part, metadata={
+            "network": options.network,
+            "trained on": f"{options.count} synthetic images, "
+                          f"{options.epochs} epochs, seed {options.seed}",
+            "mean": str(lesson.mean.round(4).tolist()),
+            "deviation": str(lesson.deviation.round(4).tolist())})
+    print(f"{options.save}: {options.save.stat().st_size / 1e6:.1f} MB")
+
+
+def scored(lesson, model, samples):
+    """A table with the scores of every image at its original size."""
+    lesson.samples = samples
+    probabilities = lesson.predict(model, samples.images)
+    return pd.DataFrame([
+        lesson.original_scores("", row, probability)
+        for row, probability in enumerate(probabilities)])
+
+
+def report(table, groups):
+    """Print mean and median Dice of both parts of PH² and of all."""
+    looked_at, _ = train_test_split(
+        np.arange(len(groups)), train_size=67, stratify=groups,
+        random_state=4)
+    part = np.where(np.isin(np.arange(len(groups)), looked_at),
+                    "developed with these 67", "never looked at")
+    print(pd.concat([table.assign(part=part), table.assign(part="all")])
+          .groupby("part")["Dice"].agg(["count", "mean", "median", "std"])
+          .round(3).to_string())
+    print(table.groupby("diagnosis")["Dice"].mean().round(3).to_string())
+    worst = table.nsmallest(8, "Dice")
+    print("worst:", ", ".join(f"{name} {dice:.2f}" for name, dice
+                              in zip(worst["name"], worst["Dice"])))
+
+
+def main():
+    """Train or load a network, save it if asked to, score it on PH²."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--network", default="UNet",
+                        choices=["UNet", "SegNet"])
+    parser.add_argument("--count", type=int, default=4000)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path, metavar="FILE")
+    parser.add_argument("--stored", action="store_true",
+                        help="score the stored weights of the network")
+    options = parser.parse_args()
+    samples = None
+    try:
+        samples = ph2.load(SIZE, "download")
+    except DataError as error:
+        print(f"Nothing will be scored on PH²: {error}")
+        if options.stored:
+            sys.exit(1)
+    if options.stored:
+        lesson = prepared(PYTORCH, samples, np.arange(len(samples)),
+                          np.arange(10))
+        model = lesson.pretrained(getattr(lesson, options.network))
+    else:
+        lesson, model = trained(options)
+    if options.save:
+        save(model, lesson, options)
+    if samples:
+        report(scored(lesson, model, samples), samples.groups)
+
+
+if __name__ == "__main__":
+    main()
