@@ -389,7 +389,7 @@ def table(scores, predicted, samples, rows):
 # --- Task 6: reach the target --------------------------------------------
 
 def score(predict, model, samples, rows):
-    """IoU of each picture at its own resolution, a Series by sequence."""
+    """IoU of each picture at its original size, a Series by sequence."""
     scores = []
     for row, probabilities in zip(rows, predict(model, samples.images[rows])):
         mask = samples.original_mask(row)
@@ -400,7 +400,7 @@ def score(predict, model, samples, rows):
 
 @check("Task 6, the target")
 def target(predict, model, samples, test, least):
-    """Check the mean over the sequences of the test set, own resolution."""
+    """Check the mean over the sequences of the test set, original size."""
     by_sequence = score(predict, model, samples, test).groupby(level=0).mean()
     worst = by_sequence.idxmin()
     need(by_sequence.mean() >= least,

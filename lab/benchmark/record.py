@@ -9,7 +9,7 @@ import json
 import platform
 import re
 import time
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -72,10 +72,11 @@ def write(file, content):
 
 def about(lesson):
     """On what machine, with what, and when."""
-    framework = "torch" if lesson.name == PYTORCH else "tensorflow"
+    framework = import_module("torch" if lesson.name == PYTORCH
+                              else "tensorflow")
     return {"source": lesson.samples.source,
             "epochs": lesson.EPOCHS, "precision": lesson.PRECISION,
-            "framework": f"{framework} {version(framework)}",
+            "framework": f"{framework.__name__} {framework.__version__}",
             "python": platform.python_version(), **machine(),
             "date": time.strftime("%Y-%m-%d"), "peak_memory": peak_memory()}
 
