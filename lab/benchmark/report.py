@@ -250,7 +250,8 @@ def lever_table(found):
 def peers_table(found):
     """Other networks beside the lesson's, and how much sooner it is."""
     rows = found["peers"]["rows"]
-    [older] = [row["enough"] for row in rows if "older lesson" in row["method"]]
+    [older] = [row["enough"] for row in rows
+               if row["method"].startswith("older lesson")]
 
     def sooner(row):
         known = row["enough"] and older
