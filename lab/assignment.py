@@ -31,6 +31,7 @@ def assignment(solution):
     for step in STEPS:
         exporter.register_preprocessor(step(parent=exporter), enabled=True)
     notebook = nbformat.read(solution, as_version=4)
+    del notebook.metadata["lesson"]  # how the solution was run
     # The assignment lies two folders higher.
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

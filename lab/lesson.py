@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTORCH = "SemanticSegmentationPytorch.ipynb"
 TENSORFLOW = "SemanticSegmentationTF.ipynb"
 NOTEBOOKS = [PYTORCH, TENSORFLOW]
+WIDGET = "application/vnd.jupyter.widget-view+json"
 TIMES_PAGE = ROOT / "lab/teaching/INSTRUCTORS.md"
 
 # What the door hands out: the names that the cells with a tag define.
@@ -229,12 +230,17 @@ def save(name):
     """Run a notebook on the sample and save it with its outputs."""
     path, notebook = ROOT / name, read(name)
     os.environ["SEGMENTATION_SOURCE"] = "sample"
-    client(notebook, path.parent, seconds=1800).execute()
-    notebook.metadata["lesson"] = {
+    about = dict(notebook.metadata)  # to which the run would add
+    client(notebook, path.parent, seconds=1800,
+           store_widget_state=False).execute()
+    notebook.metadata = about | {"lesson": {
         "fingerprint": fingerprint(notebook), "seconds": seconds(notebook),
-        "date": f"{datetime.now():%Y-%m-%d}", **machine()}
-    for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
+        "date": f"{datetime.now():%Y-%m-%d}", **machine()}}
+    for cell in code_cells(notebook):
+        cell.metadata.pop("execution")
+        # Bars and buttons are alive in a running notebook only.
+        cell.outputs = [output for output in cell.outputs if WIDGET
+                        not in output.get("data", {})]
     with storage.whole(path) as part:
         nbformat.write(notebook, part)
 
