@@ -10,21 +10,23 @@ import tempfile
 import pooch
 from joblib.externals.loky import get_reusable_executor
 
-from data import DataError, ph2
+from data import DataError, ph2, storage
 from data.archive import Mirror
-from data.synthetic import dermoscopy
+from data.synthetic import moles
 
 SIZE = (6, 8)
 
 
 def prepare(folder, url, temporary=None):
     """Let the lesson use a folder as data/ and a server on this machine."""
-    ph2.ROOT = folder
+    storage.ROOT = folder
+    for variable in ("SOURCE", "DATA"):
+        os.environ.pop(f"SEGMENTATION_{variable}", None)
     ph2.MIRRORS = (Mirror(url, "PH2Dataset.rar", None),) if url else ()
     pooch.os_cache = lambda name: folder / "no" / "home"
     # A sample as small as this is drawn in no time.
-    dermoscopy.write_dataset = functools.partial(
-        dermoscopy.write_dataset, size=(24, 32))
+    moles.write_dataset = functools.partial(
+        moles.write_dataset, size=(24, 32))
     if temporary:
         tempfile.tempdir = str(temporary)
 

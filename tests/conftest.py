@@ -1,6 +1,9 @@
-"""Small stand-ins for what the lesson downloads, and a server for them."""
+"""What the tests share: small data sets, a server, limits, the tiers."""
 
+import subprocess
+import sys
 import threading
+import time
 import zipfile
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +13,30 @@ import numpy as np
 import pytest
 import rars
 import torchvision  # noqa: F401  before TensorFlow, or LLVM aborts
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from data import archive, ph2
-from data.synthetic import dermoscopy
+from data import archive, ph2, storage
+from data.synthetic import moles
+from lab.lesson import ROOT, code_cells
 
+# Parameters with which a lesson notebook runs in seconds.
+SHORT = ("SOURCE = 'sample'; EPOCHS = 1; HEIGHT, WIDTH = 48, 64; "
+         "BATCH_SIZE = 50; FEW_STEPS = 2; PRECISION = 'float32'")
 # What the tests of robustness tried, printed at the end: "archives": 60.
 TRIED = Counter()
+SECONDS = 20  # no damaged file may take longer to refuse
+MEGABYTES = 1000  # that reading any of them may take
+EXTREMES = [b"\0" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80",
+            b"../", b"..\\", b"C:\\", b"/", b"\0", b"CON", b"\r\n", b"||"]
+
+
+def pytest_collection_modifyitems(items):
+    """The lab's solutions, which nbval runs, are of the fuller tier."""
+    for item in items:
+        if ROOT / "lab" in item.path.parents:
+            item.add_marker(pytest.mark.full)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -28,10 +48,12 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(f"{count:7,} {what}")
 
 
-def trials(few, many):
-    """Run a test with few trials, and with many if asked for slow ones."""
-    return pytest.mark.parametrize(
-        "trials", [few, pytest.param(many, marks=pytest.mark.slow)])
+def trials(few, more, many):
+    """Run a test with few trials, with more in `full`, with many in `slow`.
+    """
+    return pytest.mark.parametrize("trials", [
+        few, pytest.param(more, marks=pytest.mark.full),
+        pytest.param(many, marks=pytest.mark.slow)])
 
 
 def assert_one_sentence(error):
@@ -41,17 +63,67 @@ def assert_one_sentence(error):
     assert text.endswith(".") and 20 < len(text) < 1000, text
 
 
+@st.composite
+def changed(draw, originals):
+    """The bytes of one of the originals, damaged in one to five places."""
+    content = bytearray(draw(st.sampled_from(originals)))
+    for _ in range(draw(st.integers(1, 5))):
+        place = draw(st.integers(0, max(0, len(content) - 1)))
+        stretch = content[place:place + draw(st.integers(1, 64))]
+        damage = draw(st.sampled_from(
+            ["flip", "flip", "overwrite", "overwrite", "cut", "lose",
+             "double"]))
+        if damage == "flip" and content:
+            content[place] ^= 1 << draw(st.integers(0, 7))
+        elif damage == "overwrite":
+            extreme = draw(st.sampled_from(EXTREMES))
+            content[place:place + len(extreme)] = extreme
+        elif damage == "cut":
+            del content[place:]
+        elif damage == "lose":
+            del content[place:place + len(stretch)]
+        elif damage == "double":
+            content[place:place] = stretch
+    return bytes(content)
+
+
+def hammer(check, originals, count, what):
+    """Call check(bytes) with damaged originals, within time and memory."""
+    def timed(content):
+        start = time.monotonic()
+        check(content)
+        assert time.monotonic() - start < SECONDS
+        TRIED[what] += 1
+
+    own, programs = most_memory()
+    settings(max_examples=count, deadline=None, database=None,
+             derandomize=True, suppress_health_check=list(HealthCheck))(
+        given(changed(originals))(timed))()
+    own_after, programs_after = most_memory()
+    assert own_after < own + MEGABYTES
+    # 7-Zip runs as a program of its own; it begins as a copy of this one.
+    assert programs_after <= max(programs, own_after, MEGABYTES)
+
+
+def most_memory():
+    """The most that this process, and any one it started, has used, MB."""
+    try:
+        import resource
+    except ImportError:  # Windows does not tell
+        return 0, 0
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return [resource.getrusage(who).ru_maxrss / unit
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+
+
 def write_pair(folder, name, mask_mode="1"):
     """Write a tiny image and its mask in PH²'s layout."""
-    image = np.full((12, 16, 3), 200, np.uint8)
-    mask = np.zeros((12, 16), np.uint8)
-    image[3:8, 4:11] = 90
-    mask[3:8, 4:11] = 255
-    home = folder / "PH2 Dataset images" / name
-    for kind, suffix, array, mode in [
-            ("Dermoscopic_Image", "", image, "RGB"),
-            ("lesion", "_lesion", mask, mask_mode)]:
-        path = home / f"{name}_{kind}" / f"{name}{suffix}.bmp"
+    mask = np.zeros((12, 16), bool)
+    mask[3:8, 4:11] = True
+    image = np.uint8(200 - 110 * mask)
+    for layout, array, mode in [(ph2.IMAGE, image, "RGB"),
+                                (ph2.MASK, np.uint8(255 * mask), mask_mode)]:
+        path = folder / layout.format(name=name)
         path.parent.mkdir(parents=True)
         Image.fromarray(array).convert(mode).save(path)
 
@@ -76,6 +148,18 @@ def whole_ph2(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "PH2Dataset"
     write_ph2(folder)
     return folder
+
+
+def tree(folder):
+    """Every file below a folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*") if path.is_file()}
+
+
+def visible(folder):
+    """What a user sees in a folder, sorted: no lock files."""
+    return sorted(path.name for path in folder.iterdir()
+                  if path.suffix != ".lock")
 
 
 def files_below(folder):
@@ -105,9 +189,9 @@ def zip_bytes(whole_ph2, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def drawn_sample(tmp_path_factory):
-    """The procedural sample, drawn once for all tests, in small."""
-    folder = tmp_path_factory.mktemp("procedural") / "sample"
-    dermoscopy.write_dataset(folder, size=(48, 64))
+    """The synthetic sample, drawn once for all tests, in small."""
+    folder = tmp_path_factory.mktemp("drawn") / "sample"
+    moles.write_dataset(folder, size=(48, 64))
     return folder
 
 
@@ -116,9 +200,9 @@ def data_folder(tmp_path, monkeypatch, drawn_sample):
     """An empty data/ folder, in which no test meets the network."""
     folder = tmp_path / "data"
     folder.mkdir()
-    monkeypatch.setattr(ph2, "ROOT", folder)
+    monkeypatch.setattr(storage, "ROOT", folder)
     monkeypatch.setattr(ph2, "MIRRORS", ())
-    monkeypatch.setattr(ph2, "draw_sample", lambda: drawn_sample)
+    monkeypatch.setattr(ph2, "draw_sample", lambda home: drawn_sample)
     monkeypatch.delenv("SEGMENTATION_SOURCE", raising=False)
     monkeypatch.delenv("SEGMENTATION_DATA", raising=False)
     return folder
@@ -172,9 +256,27 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     """A running web server, stopped after the test."""
     running = Server()
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,),
+                              daemon=True)
     thread.start()
     yield running
     running.shutdown()
     running.server_close()
     thread.join()
+
+
+def repository(*patterns):
+    """The files of the repository, and new ones, as git lists them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard",
+         "-z", *patterns], cwd=ROOT, check=True, capture_output=True,
+        encoding="utf-8").stdout
+    return sorted({name for name in listed.split("\0")
+                   if name and (ROOT / name).is_file()})
+
+
+def shortened(notebook, parameters=SHORT):
+    """A notebook whose cell of parameters ends with others."""
+    [cell] = code_cells(notebook, "parameters")
+    cell.source += f"\n{parameters}"
+    return notebook

@@ -1,246 +1,402 @@
-"""An archive arrives whole or not at all, and never writes elsewhere."""
+"""An archive arrives whole or not at all, and never writes elsewhere.
 
+Archives are damaged, cut and hostile; servers stall, lie and break off.
+"""
+
+import gzip
 import hashlib
-import os
+import io
 import shutil
+import socket
 import stat
-import subprocess
-import sys
-import threading
+import struct
 import time
+import warnings
 import zipfile
+import zlib
 from collections import namedtuple
-from functools import partial
 
 import pytest
 import rars
+from conftest import (
+    SECONDS,
+    TRIED,
+    assert_one_sentence,
+    hammer,
+    tree,
+    trials,
+    visible,
+)
 
 from data import DataError, archive
 
-
-def tree(folder):
-    """Every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*") if path.is_file()}
-
-
-def visible(folder):
-    """What a user sees in a folder: no lock files."""
-    return sorted(path.name for path in folder.iterdir()
-                  if not path.name.endswith(".lock"))
+MEMBERS = [("PH2/PH2_dataset.txt", b"|| IMD002 ||  || 0 ||\n" * 40),
+           ("PH2/IMD002.bmp", bytes(range(256)) * 20),
+           ("PH2/IMD002_lesion.bmp", bytes(5000)),
+           ("PH2/more/ü.txt", "größer".encode())]
 
 
 @pytest.fixture
 def target(tmp_path):
     """Where to unpack to; its folder holds a file that must survive."""
-    home = tmp_path / "home"
-    home.mkdir()
+    (tmp_path / "mine.txt").write_text("precious")
+    return tmp_path / "target"
+
+
+# --- Unpacking -----------------------------------------------------------
+
+def as_rar(members, version="rar40"):
+    builder = rars.RarBuilder(format=version)
+    for name, content in members:
+        builder.add_bytes(content, name)
+    return bytes(builder.to_bytes())
+
+
+def as_zip(members, method=zipfile.ZIP_DEFLATED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as opened, \
+            warnings.catch_warnings(action="ignore"):  # of names that return
+        for name, content in members:
+            opened.writestr(name, content)
+    return file.getvalue()
+
+
+def archives():
+    """The same small folder in every format that is accepted."""
+    return [as_rar(MEMBERS, "rar40"), as_rar(MEMBERS, "rar50"),
+            *(as_zip(MEMBERS, method) for method in
+              (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2,
+               zipfile.ZIP_LZMA))]
+
+
+def unpacked_or_refused(content, folder):
+    """Unpack these bytes: all inside the target, or a sentence and nothing.
+
+    `folder` is a new one; all that it holds besides must stay as it is.
+    Returns the sentence, "" if the archive was unpacked.
+    """
+    home = folder / "home"
+    home.mkdir(parents=True)
     (home / "mine.txt").write_text("precious")
-    return home / "target"
+    path, target = folder / "archive", home / "target"
+    path.write_bytes(content)
+    before = tree(folder)
+    try:
+        archive.unpack(path, target)
+    except DataError as error:
+        assert_one_sentence(error)
+        sentence = str(error)
+    else:
+        assert all(archive.is_plain(file) for file in target.rglob("*"))
+        sentence = ""
+    assert visible(home) == ["mine.txt"] + ["target"] * (sentence == "")
+    after = tree(folder)
+    assert {name: after[name] for name in before} == before
+    assert all(name in before or name.startswith("home/target/")
+               for name in after)
+    return sentence
 
 
-@pytest.mark.parametrize("kind", ["rar", "zip"])
-def test_unpacks_every_byte(kind, request, whole_ph2, tmp_path, target):
-    path = tmp_path / f"PH2.{kind}"
-    path.write_bytes(request.getfixturevalue(f"{kind}_bytes"))
-    archive.unpack(path, target)
-    assert tree(target) == tree(whole_ph2)
-    assert visible(target.parent) == ["mine.txt", "target"]
+@trials(40, 400, 2000)
+def test_a_damaged_archive_does_no_harm(trials, tmp_path):
+    folders = (tmp_path / str(number) for number in range(10**6))
+    sentences = []
+    for content in archives():
+        folder = next(folders)
+        assert unpacked_or_refused(content, folder) == ""
+        # The single folder around everything is left out.
+        assert {f"PH2/{name}": content for name, content in
+                tree(folder / "home/target").items()} == dict(MEMBERS)
+    hammer(lambda content: sentences.append(unpacked_or_refused(
+        content, next(folders))), archives(), trials, "damaged archives")
+    # If all were refused, the damage would be too great to test much.
+    assert "" in sentences and any(sentences)
 
 
-def link(name, to):
-    """A zip entry that is a symbolic link."""
+@pytest.mark.parametrize("kind", ["rar40", "rar50", "zip"])
+def test_an_archive_cut_anywhere_is_refused(kind, tmp_path):
+    content = as_zip(MEMBERS) if kind == "zip" else as_rar(MEMBERS, kind)
+    # A RAR without its last block, which only says "end", is whole.
+    whole = len(content) - (0 if kind == "zip" else 20)
+    for length in range(0, whole, 97):
+        sentence = unpacked_or_refused(content[:length],
+                                       tmp_path / str(length))
+        assert ("damaged or incomplete" in sentence) == (length > 0)
+        TRIED["cut archives"] += 1
+
+
+ODD_NAMES = [
+    "../up", "a/../../up", "..", "/absolute", "//server/share/file",
+    "C:\\drive", "C:relative", "\\\\server\\share", "a\\..\\..\\up",
+    "a:stream", "CON", "con.txt", "a/NUL", "Aux.bmp", "COM1", "lpt9.log",
+    "dot.", "space ", "a/ /b", "a/./../../up", "que?tion", "st*r", "p|pe",
+    "quo\"te", "<tag>", "new\nline", "escape\x1b[2J", "x" * 300,
+    "d/" * 1500 + "x"]
+
+
+def zip_with_name(name):
+    return as_zip([("good.txt", b"good"), (name, b"x")])
+
+
+def rar_with_name(name):
+    """A RAR4 archive with a name that no honest program would write."""
+    stand_in, raw = b"n" * len(name), name.encode()
+    content = bytearray(as_rar([("good.txt", b"good"),
+                                (stand_in.decode(), b"")]))
+    place = content.index(stand_in)
+    content[place:place + len(raw)] = raw
+    # Before the name: 32 bytes of header, the first two of them its CRC.
+    start = place - 32
+    (length,) = struct.unpack_from("<H", content, start + 5)
+    crc = zlib.crc32(content[start + 2:start + length]) & 0xFFFF
+    struct.pack_into("<H", content, start, crc)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("pack", [zip_with_name, rar_with_name])
+def test_odd_names_are_refused(pack, tmp_path):
+    # With any other name, such an archive is unpacked.
+    assert unpacked_or_refused(pack("a.txt"), tmp_path / "good") == ""
+    for number, name in enumerate(ODD_NAMES):
+        assert unpacked_or_refused(pack(name), tmp_path / str(number)), name
+        TRIED["odd names"] += 1
+
+
+def test_good_names_are_kept(tmp_path):
+    names = ["ä/ö.bmp", "日本/写真.bmp", "a b (1)/c+d,e.txt", ".hidden",
+             "a..b/c", "🙂"]
+    content = as_zip([(name, name) for name in names])
+    assert unpacked_or_refused(content, tmp_path) == ""
+    for name in names:
+        path = tmp_path / "home/target" / name
+        assert path.read_text(encoding="utf-8") == name
+
+
+@pytest.mark.parametrize("names", [("a", "A"), ("ä", "a\u0308"), ("a", "a")])
+def test_two_names_of_one_file_are_refused(names, tmp_path):
+    content = as_zip([(name, name) for name in names])
+    assert "2 files named" in unpacked_or_refused(content, tmp_path)
+
+
+def zip_with_link(name, to, other):
+    """A zip with a symbolic link, and another file that may go through it.
+    """
     info = zipfile.ZipInfo(name)
     info.create_system = 3
     info.external_attr = (stat.S_IFLNK | 0o777) << 16
-    return info, to
+    return as_zip([("good.txt", "good"), (info, to), (other, "x")])
 
 
-BAD_ENTRIES = {
-    "parent": [("../up.txt", "x")],
-    "deep parent": [("a/../../up.txt", "x")],
-    "absolute": [("/abs.txt", "x")],
-    "drive": [("C:\\win.txt", "x")],
-    "backslashes": [("a\\..\\..\\up.txt", "x")],
-    "link": [link("a/link", "b.txt"), ("a/b.txt", "x")],
-    "link out": [link("a/link", "/tmp"), ("a/b.txt", "x")],
-    "write through link": [link("a/link", ".."), ("a/link/up.txt", "x")],
-}
-
-
-@pytest.mark.parametrize("entries", BAD_ENTRIES.values(), ids=BAD_ENTRIES)
-def test_refuses_names_that_lead_outside(entries, tmp_path, target):
-    path = tmp_path / "bad.zip"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("good.txt", "good")
-        for entry in entries:
-            file.writestr(*entry)
-    before = tree(tmp_path)
-    with pytest.raises(DataError):
-        archive.unpack(path, target)
-    assert tree(tmp_path) == before
-    assert visible(target.parent) == ["mine.txt"]
-
-
-def test_refuses_a_link_in_a_rar(tmp_path, target):
+def rar_with_link(kind):
+    """A RAR5 archive with a link; 1 is a symbolic one, 4 a hard one."""
     builder = rars.RarBuilder(format="rar50")
-    builder.add_bytes(b"x", "a/b.txt")
-    builder.add_unix_symlink("a/link", "b.txt")
-    path = tmp_path / "bad.rar"
-    path.write_bytes(bytes(builder.to_bytes()))
-    with pytest.raises(DataError):
-        archive.unpack(path, target)
-    assert visible(target.parent) == ["mine.txt"]
+    builder.add_bytes(b"secret", "b.txt")
+    builder.add_unix_symlink("link", "b.txt")
+    content = bytes(builder.to_bytes())
+    # A record at the end of a header: type 5 "redirection", kind, flags,
+    # length, target. (https://www.rarlab.com/technote.htm#linkrecord)
+    record = b"\x05%c\x00\x05b.txt"
+    end = content.index(record % 1) + len(record % 1)
+    start = end - 31  # of the header, behind its CRC
+    header = content[start:end].replace(record % 1, record % kind)
+    return content[:start - 4] + struct.pack("<I", zlib.crc32(header)) \
+        + header + content[end:]
 
 
-@pytest.mark.parametrize("kind", ["rar", "zip"])
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
-def test_refuses_a_truncated_archive(kind, share, request, tmp_path, target):
-    whole = request.getfixturevalue(f"{kind}_bytes")
-    path = tmp_path / f"short.{kind}"
-    path.write_bytes(whole[:int(share * len(whole))])
-    with pytest.raises(DataError, match="damaged or incomplete"):
-        archive.unpack(path, target)
-    assert visible(target.parent) == ["mine.txt"]
+def with_size(content, old, new):
+    """The archive, with another declared size in both its headers."""
+    old, new = struct.pack("<I", old), struct.pack("<I", new)
+    assert content.count(old) == 2
+    return content.replace(old, new)
 
 
-def test_refuses_a_web_page(tmp_path, target):
-    path = tmp_path / "PH2.rar"
-    path.write_text("<!doctype html><title>Sorry</title>")
-    with pytest.raises(DataError, match="not a RAR or zip"):
-        archive.unpack(path, target)
+def overlapping(copies):
+    """A zip whose many entries all unpack the same data (Fifield, 2019)."""
+    single = as_zip([("0000", bytes(10**6))])
+    directory = single.index(b"PK\1\2")
+    end = single.index(b"PK\5\6")
+    entry = single[directory:end]
+    entries = b"".join(entry.replace(b"0000", b"%04d" % number)
+                       for number in range(copies))
+    closing = bytearray(single[end:])
+    struct.pack_into("<HHII", closing, 8, copies, copies, len(entries),
+                     directory)
+    return single[:directory] + entries + bytes(closing)
 
 
-def test_refuses_what_does_not_fit_on_the_disk(zip_bytes, tmp_path, target,
-                                               monkeypatch):
-    path = tmp_path / "PH2.zip"
-    path.write_bytes(zip_bytes)
+def locked():
+    """A zip that wants a password."""
+    content = bytearray(as_zip([("a.txt", b"x")]))
+    for signature, offset in [(b"PK\3\4", 6), (b"PK\1\2", 8)]:
+        content[content.index(signature) + offset] |= 1  # "encrypted"
+    return bytes(content)
+
+
+def test_hostile_archives_are_refused_before_they_grow(tmp_path,
+                                                       monkeypatch):
+    monkeypatch.setattr(archive, "LARGEST_BYTES", 50 * 2**20)
+    bomb = as_zip([("zeros", bytes(60 * 2**20))])
+    many = as_zip([(str(number), b"") for number in range(20_001)])
+    for content, reason in [
+            (bomb, "would unpack to"),
+            (with_size(bomb, 60 * 2**20, 2**32 - 2), "would unpack to"),
+            (with_size(bomb, 60 * 2**20, 10), "is damaged"),
+            (overlapping(100), "would unpack to"),
+            (many, "in 20001 files"), (as_zip([]), "is empty"),
+            (b"<!doctype html><title>Sorry</title>", "not a RAR or zip"),
+            (locked(), "locked by a password"),
+            (zip_with_link("a/link", "b.txt", "a/b.txt"), "contains links"),
+            (zip_with_link("a/link", "/tmp", "a/b.txt"), "contains links"),
+            (zip_with_link("a/link", "..", "a/link/up"), "is damaged"),
+            (rar_with_link(1), "contains links"),  # symbolic
+            (rar_with_link(4), "contains links")]:  # hard
+        start = time.monotonic()
+        sentence = unpacked_or_refused(content, tmp_path / str(start))
+        assert reason in sentence
+        assert time.monotonic() - start < SECONDS
+        TRIED["hostile archives"] += 1
+
+
+def test_7_zip_gets_limited_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "UNPACK_SECONDS", 0.0001)
+    assert "not unpacked within" in unpacked_or_refused(as_zip(MEMBERS),
+                                                        tmp_path)
+
+
+def fill_disk(monkeypatch):
+    """Let the system say that only one byte is free."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(9, 8, 1))
-    with pytest.raises(DataError, match="disk is full"):
-        archive.unpack(path, target)
-    assert visible(target.parent) == ["mine.txt"]
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux")
-                    or os.geteuid() != 0, reason="mounts a small disk")
-def test_survives_a_disk_that_becomes_full(zip_bytes, tmp_path, monkeypatch):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", disk],
-        capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("this machine does not let us mount a disk")
-    try:
-        (disk / "mine.txt").write_text("precious")
-        path = tmp_path / "PH2.zip"
-        path.write_bytes(zip_bytes)
-        # Another program may take the space after we looked.
-        usage = namedtuple("usage", "total used free")
-        monkeypatch.setattr(shutil, "disk_usage",
-                            lambda _: usage(0, 0, 10**12))
-        with pytest.raises(DataError, match="disk became full"):
-            archive.unpack(path, disk / "target")
-        assert visible(disk) == ["mine.txt"]
-    finally:
-        subprocess.run(["umount", disk], check=True)
+def test_what_does_not_fit_on_the_disk_is_refused(tmp_path, monkeypatch):
+    fill_disk(monkeypatch)
+    assert "disk is full" in unpacked_or_refused(as_zip(MEMBERS), tmp_path)
 
 
-def test_refuses_an_archive_that_grows_too_large(tmp_path, target,
-                                                 monkeypatch):
-    path = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("zeros", bytes(2_000_000))
-    monkeypatch.setattr(archive, "LARGEST_BYTES", 1_000_000)
-    with pytest.raises(DataError, match="would unpack to"):
-        archive.unpack(path, target)
+# --- Downloading ---------------------------------------------------------
+
+def sends(*pieces, pause=0):
+    """A server's answer in pieces, with seconds of silence after each."""
+    def send(handler):
+        for piece in pieces:
+            handler.wfile.write(piece)
+            handler.wfile.flush()
+            time.sleep(pause)
+    return send
 
 
-def test_fetches_from_the_first_mirror_that_works(server, zip_bytes,
-                                                  whole_ph2, target):
-    server.pages["page.rar"] = (200, b"<html>sign in</html>", None)
+def head(*lines, status=b"200 OK"):
+    """The head of an answer."""
+    return b"\r\n".join([b"HTTP/1.0 " + status, *lines, b"", b""])
+
+
+LONG = head(b"Content-Length: 1000")
+
+
+def resets(handler):
+    sends(LONG, b"PK")(handler)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                  struct.pack("ii", 1, 0))
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.connection.close()
+
+
+BAD_SERVERS = {  # what it answers, see conftest.Server, and the reason told
+    "has nothing": ((404, b"not found", None), "answered 404"),
+    "is broken": ((500, b"", None), "answered 500"),
+    "sends a page": ((200, b"<html></html>", None), "web page"),
+    "sends half": ((200, b"PK too short", None), "damaged or incomplete"),
+    "sends another": ((200, b"PK other", None), "does not match its checksum"),
+    "breaks off": ((200, b"PK broken off", 10**6), "broke off"),
+    "resets": (resets, "broke off"),
+    "understates": ((200, b"PK and much more than three bytes", 3),
+                    "damaged or incomplete"),
+    "overstates": ((200, b"PK", 10**15), "broke off"),
+    "says nonsense": (
+        sends(head(b"Content-Length: -7", b"Content-Length: many"), b"PK"),
+        "no connection|damaged"),
+    "is no web server": (sends(b"220 ftp ready\r\n" * 100), "no connection"),
+    "is not there": (None, "no connection"),
+    "leads in a circle": ((302, b"", None), "in a circle"),
+    "leads to a file": (sends(head(b"Location: file:///etc/passwd",
+                                   status=b"302 Found")), "failed"),
+    "leads nowhere": (sends(head(b"Location: http://[half",
+                                 status=b"302 Found")), "failed"),
+    "never ends": (sends(head(), *[bytes(2**20)] * 1000), "too much"),
+    "inflates": (sends(head(b"Content-Encoding: gzip"),
+                       200 * gzip.compress(bytes(2**20))), "too much"),
+}
+SLOW_SERVERS = {
+    "stalls": (sends(LONG + b"PK", pause=12), "broke off"),
+    "drips": (sends(LONG, *[b"P"] * 200, pause=0.05), "too slow"),
+    "says nothing": (sends(b"", pause=12), "no connection")}
+
+
+@pytest.mark.parametrize(("page", "reason"), [
+    *(pytest.param(*bad, id=kind) for kind, bad in BAD_SERVERS.items()),
+    *(pytest.param(*bad, id=kind, marks=pytest.mark.full)
+      for kind, bad in SLOW_SERVERS.items())])
+def test_a_bad_server_gets_a_sentence_and_the_next_is_tried(
+        page, reason, server, zip_bytes, whole_ph2, target, monkeypatch):
+    # Limits as they are, but of seconds and megabytes.
+    monkeypatch.setattr(archive, "READ_SECONDS", 1)
+    monkeypatch.setattr(archive, "DOWNLOAD_SECONDS", 2)
+    monkeypatch.setattr(archive, "LARGEST_BYTES", 5 * 2**20)
+    bad = server.mirror("bad.rar", "md5:" + "0" * 32
+                        if "checksum" in reason else None)
+    if page is None:  # nobody listens at this address
+        bad = bad._replace(url="http://127.0.0.1:9/bad.rar")
+    server.pages["bad.rar"] = page
+    start = time.monotonic()
+    with pytest.raises(DataError, match=reason) as error:
+        archive.fetch([bad], target)
+    assert time.monotonic() - start < 10
+    assert_one_sentence(error.value)
+    downloads = archive.download_folder(target)
+    assert set(target.parent.iterdir()) <= {target.with_name("mine.txt"),
+                                            downloads}
+    assert not list(downloads.glob("*"))
+
     server.pages["PH2.zip"] = (200, zip_bytes, None)
     checksum = "md5:" + hashlib.md5(zip_bytes).hexdigest()
-    mirrors = [server.mirror("gone.rar"), server.mirror("page.rar"),
-               server.mirror("PH2.zip", checksum)]
-    archive.ensure(target, partial(archive.fetch, mirrors))
-    assert server.requests == ["gone.rar", "page.rar", "PH2.zip"]
+    archive.fetch([bad, server.mirror("PH2.zip", checksum)], target)
     assert tree(target) == tree(whole_ph2)
+    archive.forget_download(target)
     assert visible(target.parent) == ["mine.txt", "target"]
+    TRIED["bad servers"] += 1
 
 
-def unused_port(server):
-    """Close the server and return a mirror that nobody answers at."""
-    server.shutdown()
-    server.server_close()
-    return server.mirror("PH2.zip")
-
-
-@pytest.mark.parametrize(("page", "checksum", "reason"), [
-    (None, None, "answered 404"),
-    ((500, b"", None), None, "answered 500"),
-    ((200, b"<html></html>", None), None, "web page"),
-    ((200, b"PK too short", None), None, "damaged or incomplete"),
-    ((200, b"PK broken off", 10**6), None, "broke off|no connection"),
-    ((200, b"PK something", None), "md5:" + "0" * 32, "checksum"),
-    ((302, b"", None), None, "in a circle"),
-])
-def test_says_why_a_download_failed(page, checksum, reason, server, target):
-    if page:
-        server.pages["PH2.zip"] = page
-    with pytest.raises(DataError, match=reason):
-        archive.fetch([server.mirror("PH2.zip", checksum)], target)
-    assert not target.exists()
-    assert (target.parent / "mine.txt").read_text() == "precious"
-    assert not list(archive.download_folder(target).glob("*"))
-
-
-def test_says_that_there_is_no_network(server, target):
-    mirror = unused_port(server)
-    with pytest.raises(DataError, match="no connection"):
-        archive.fetch([mirror], target)
-
-
-def test_a_silent_server_does_not_hang(server, target, monkeypatch):
+@pytest.mark.full
+def test_a_slow_server_is_given_its_time(server, zip_bytes, whole_ph2,
+                                         target, monkeypatch):
     monkeypatch.setattr(archive, "READ_SECONDS", 1)
-    release = threading.Event()
-    monkeypatch.setattr(server.RequestHandlerClass, "do_GET",
-                        lambda _: release.wait(20))
-    start = time.monotonic()
-    with pytest.raises(DataError, match="no connection"):
-        archive.fetch([server.mirror("PH2.zip")], target)
-    assert time.monotonic() - start < 10
-    release.set()
+    step = len(zip_bytes) // 8 + 1
+    server.pages["PH2.zip"] = sends(
+        head(b"Content-Length: %d" % len(zip_bytes)),
+        *(zip_bytes[place:place + step]
+          for place in range(0, len(zip_bytes), step)), pause=0.3)
+    archive.fetch([server.mirror("PH2.zip")], target)
+    assert tree(target) == tree(whole_ph2)
 
 
-UNPACK_IN_TURN = """
-import sys
-from pathlib import Path
-from data import archive
-target = Path(sys.argv[2])
-archive.ensure(target, lambda _: archive.unpack(Path(sys.argv[1]), target))
-print(sum(1 for path in target.rglob("*") if path.is_file()))
-"""
+def test_a_good_archive_is_kept_when_the_disk_is_full(
+        server, zip_bytes, whole_ph2, target, monkeypatch):
+    server.pages["PH2.zip"] = (200, zip_bytes, None)
+    mirrors = [server.mirror("PH2.zip"), server.mirror("b.zip")]
+    with monkeypatch.context() as patch, pytest.raises(archive.DiskFull):
+        fill_disk(patch)
+        archive.fetch(mirrors, target)
+    archive.fetch(mirrors, target)
+    assert tree(target) == tree(whole_ph2)
+    # It was fetched once, and no other, which would not fit either.
+    assert server.requests == ["PH2.zip"]
 
 
-def test_two_programs_do_not_disturb_each_other(rar_bytes, whole_ph2,
-                                                tmp_path, target):
-    path = tmp_path / "PH2.rar"
-    path.write_bytes(rar_bytes)
-    programs = [subprocess.Popen(
-        [sys.executable, "-c", UNPACK_IN_TURN, path, target],
-        stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    counts = [int(program.communicate(timeout=120)[0])
-              for program in programs]
-    assert counts == [len(tree(whole_ph2))] * 3
-
-
-def test_clears_what_a_killed_run_left(zip_bytes, tmp_path, target):
-    leftover = target.parent / ".target-part-abcd"
-    leftover.mkdir()
-    (leftover / "half.bmp").write_text("half")
-    path = tmp_path / "PH2.zip"
-    path.write_bytes(zip_bytes)
-    archive.unpack(path, target)
-    assert visible(target.parent) == ["mine.txt", "target"]
+def test_half_a_download_of_a_killed_run_is_removed(server, target):
+    half = archive.download_folder(target) / "tmp1234"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    with pytest.raises(DataError, match="answered 404"):
+        archive.fetch([server.mirror("gone.zip")], target)
+    assert list(half.parent.iterdir()) == []

@@ -1,20 +1,21 @@
-"""The benchmark: one real run, its resumption, and the tables of the pages."""
+"""The benchmark: real runs, their resumption, and how tables are made."""
 
 import json
-import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from notebooks import NAMES, PYTORCH, ROOT, lifted, prepared
+from conftest import SHORT
 
 from data import DataError
-from tests import pretrain
-from tests.benchmark import __main__ as program
-from tests.benchmark import levers, limits, peers, record, report
+from lab import lesson
+from lab.benchmark import hardware, peers, record, report
+from lab.benchmark import run as program
+from lab.lesson import PYTORCH, ROOT
 
 SETTINGS = ["EPOCHS=1", "HEIGHT=48", "WIDTH=64", "BATCH_SIZE=50",
             "PRECISION='float32'"]
@@ -23,7 +24,7 @@ SETTINGS = ["EPOCHS=1", "HEIGHT=48", "WIDTH=64", "BATCH_SIZE=50",
 def benchmark(folder, *arguments):
     """Run the benchmark on the sample; returns what it printed."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.benchmark", "--data", "sample",
+        [sys.executable, "-m", "lab.benchmark.run", "--data", "sample",
          "--out", folder, *arguments], cwd=ROOT, check=True,
         capture_output=True, text=True).stdout
 
@@ -36,7 +37,8 @@ def finished(tmp_path_factory):
                              "pytorch", "--set", *SETTINGS)
 
 
-def test_a_run_leaves_scores_and_times(finished):
+@pytest.mark.full
+def test_a_run_leaves_scores_and_times_once(finished):
     folder, printed = finished
     [file] = folder.iterdir()
     run = json.loads(file.read_text())
@@ -53,20 +55,15 @@ def test_a_run_leaves_scores_and_times(finished):
     for row in run["training"]:
         assert 0 < row["epoch"] <= row["seconds"] < 100
         assert row["images_per_second"] > 1
-    # Trained on drawings, it knows drawings after one epoch.
+    # Trained on synthetic images, it knows them after one epoch.
     dice = table.groupby("method")["Dice"].mean()
     assert dice["U-Net, pre-trained"] > 0.8
     assert "U-Net, pre-trained, flips" in printed
-
-
-def test_a_finished_run_is_not_repeated(finished):
-    folder, printed = finished
-    [file] = folder.iterdir()
+    # It is not repeated.
     before = file.stat().st_mtime_ns
-    again = benchmark(folder, "--folds", "1", "--framework", "pytorch",
-                      "--set", *SETTINGS)
+    assert printed == benchmark(folder, "--folds", "1", "--framework",
+                                "pytorch", "--set", *SETTINGS)
     assert file.stat().st_mtime_ns == before
-    assert again == printed
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
@@ -90,24 +87,13 @@ def test_bad_arguments_get_a_sentence(arguments, sentence, monkeypatch,
 
 
 def test_missing_images_get_a_sentence(monkeypatch, tmp_path):
-    def missing():
+    def missing(home):
         raise DataError("PH² is not here; put it there.")
 
     monkeypatch.setattr(program.ph2, "find", missing)
     monkeypatch.setattr(sys, "argv", ["benchmark", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="put it there"):
         program.main()
-
-
-def test_the_pages_show_the_summary():
-    found = json.loads(report.SUMMARY.read_text())
-    shown = []
-    for name, language in report.PAGES.items():
-        page = (ROOT / name).read_text()
-        assert page == report.filled(page, found, language)
-        shown += re.findall("<!-- benchmark: (.*?) -->", page)
-    assert set(shown) == set(report.TABLES)
-    assert {row["images"] for row in found["accuracy"]} == {200}
 
 
 def test_pooled_scores_and_levers_by_hand():
@@ -139,60 +125,21 @@ def test_a_training_that_never_got_there_says_never():
     assert "| never |" in report.speed_table({"speed": [row]})
 
 
-def test_both_frameworks_read_the_same_segnet(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    images = np.float32(pretrain.procedural(2, seed=7).images / 255)
-    models = []
-    for name in NAMES:
-        names = lifted(name, "model", "load")
-        names.update(mean=np.zeros(3), deviation=np.ones(3))
-        models.append(record.pretrained_segnet(names))
-    with torch.inference_mode():
-        ours = models[0].cpu().eval()(torch.from_numpy(
-            images.transpose(0, 3, 1, 2).copy()))[:, 0].numpy()
-    theirs = models[1](images, training=False)[..., 0].numpy()
-    assert np.abs(ours).max() > 5
-    np.testing.assert_allclose(theirs, ours, atol=1e-3)
+# --- Levers ---------------------------------------------------------------
 
-
-# Levers
-
-@pytest.fixture(scope="module")
-def with_a_lever(tmp_path_factory):
-    """The result of a run with a lever, and the name of its file."""
-    folder = tmp_path_factory.mktemp("lever")
-    benchmark(folder, "--folds", "1", "--framework", "pytorch", "--lever",
+@pytest.mark.full
+def test_a_lever_is_tried_with_one_network(finished, tmp_path):
+    benchmark(tmp_path, "--folds", "1", "--framework", "pytorch", "--lever",
               "no augmentation", "--set", *SETTINGS)
-    [file] = folder.iterdir()
-    return json.loads(file.read_text()), file.stem
-
-
-def test_a_lever_is_tried_with_one_network(finished, with_a_lever):
-    folder, _ = finished
-    [file] = folder.iterdir()
-    run, name = with_a_lever
-    assert name == f"{file.stem}-no augmentation"
-    methods = {row["method"] for row in run["per_image"]}
-    assert not any("SegNet" in method for method in methods)
-    rows = report.lever(*(report.per_image([
-        {**json.loads(file.read_text()), "file": file.stem},
-        {**run, "file": name}][i:i + 1]) for i in (0, 1)), "no augmentation")
+    [before], [after] = finished[0].iterdir(), tmp_path.iterdir()
+    assert after.stem == f"{before.stem}-no augmentation"
+    base, changed = (report.per_image(report.read([file]))
+                     for file in (before, after))
+    assert not changed["method"].str.contains("SegNet").any()
+    rows = report.lever(base, changed, "no augmentation")
     [scratch] = [row for row in rows if row["method"] == "U-Net"]
     assert scratch["images"] == 40
     assert scratch["gain"] != 0
-
-
-@pytest.mark.parametrize("name", levers.LEVERS)
-def test_a_lever_fits_into_the_notebook(name):
-    lever = levers.LEVERS[name]
-    assert lever.code or lever.parameters
-    cells = [cell.source for cell in program.shortened(program.PYTORCH)]
-    found = [source for source in cells if source.startswith(lever.after)]
-    assert len(found) == 1 or not lever.code
-    for line in lever.parameters:
-        assert f"\n{line.partition('=')[0]}" in "\n".join(
-            cells).replace("HEIGHT, WIDTH", "HEIGHT\nWIDTH")
-    compile(lever.code, name, "exec")
 
 
 def test_a_lever_that_is_not_measured_again_keeps_its_numbers():
@@ -216,7 +163,7 @@ def test_one_piece_is_the_largest_without_holes():
     assert np.array_equal(record.one_piece(nothing), nothing)
 
 
-# Peers
+# --- Peers ----------------------------------------------------------------
 
 def test_the_older_network_is_as_described():
     model = peers.OlderUNet()
@@ -230,22 +177,20 @@ def test_the_older_network_is_as_described():
     assert len(runs) == 2 * len(model.encoder)
 
 
-def test_peers_learn_from_the_same_images(monkeypatch, tmp_path):
+TWO_PEERS = """
+from lab.benchmark import peers
+peers.libraries = lambda: {
+    "one convolution": lambda: nn.Conv2d(3, 1, kernel_size=1)}
+peers.compare(globals(), %r, side=32)
+"""
+
+
+@pytest.mark.full
+def test_peers_learn_from_the_same_images(tmp_path):
     """With a real training of each, and one convolution as the library's."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(peers, "libraries", lambda: {
-        "one convolution": lambda: torch.nn.Conv2d(3, 1, 1)})
-    samples = pretrain.ph2.load((32, 48), "sample")
-    names = prepared(PYTORCH, samples, np.arange(0, 160, 8),
-                     np.arange(1, 160, 16), EPOCHS=2, SOURCE="sample",
-                     PRECISION="float32", test=np.arange(2, 160, 16))
-    names.update(ph2=pretrain.ph2, models={
-        name: names["initialise"](names[name.replace("-", "")]())
-        for name in ("SegNet", "U-Net")})
-    names["history"] = {
-        name: names["fit"](model, name, names["training_batches"], 2)
-        for name, model in names["models"].items()}
-    peers.compare(names, tmp_path / "peers.json", side=32)
+    lesson.run(lesson.without_the_rest(lesson.read(PYTORCH)),
+               {"parameters": f"{SHORT}; EPOCHS = 2"},
+               TWO_PEERS % str(tmp_path / "peers.json"))
     found = report.peers(tmp_path / "peers.json")
     assert [row["method"] for row in found["rows"]] == [
         "SegNet", "U-Net", "SegNet, pre-trained", "U-Net, pre-trained",
@@ -253,7 +198,7 @@ def test_peers_learn_from_the_same_images(monkeypatch, tmp_path):
     for row in found["rows"]:
         assert row["epochs"] == 2 and 0 < row["epoch"] < row["seconds"]
         assert 0 <= row["Dice"] < 1
-    assert found["rows"][3]["Dice"] > 0.8  # trained on drawings before
+    assert found["rows"][3]["Dice"] > 0.8  # trained on such images before
 
 
 def test_how_much_sooner_is_a_ratio_to_the_older_lesson():
@@ -273,27 +218,29 @@ def test_without_the_libraries_peer_says_what_to_install(monkeypatch):
         program.compare_with_peers(None)
 
 
-# Limits
+# --- Hardware -------------------------------------------------------------
 
 def test_operations_of_one_convolution_are_counted():
     """A 3×3 convolution of 4 maps to 5, of 6×7 pixels, twice backwards."""
-    step = limits.Step.__new__(limits.Step)
-    step.model = torch.nn.Conv2d(4, 5, 3, padding=1, bias=False)
-    step.images = torch.rand(2, 4, 6, 7, requires_grad=True)
-    assert limits.flops_of(step) == 3 * 2 * (2 * 5 * 6 * 7) * (4 * 9)
+    step = SimpleNamespace(
+        model=torch.nn.Conv2d(4, 5, 3, padding=1, bias=False),
+        images=torch.rand(2, 4, 6, 7, requires_grad=True))
+    assert hardware.flops_of(step) == 3 * 2 * (2 * 5 * 6 * 7) * (4 * 9)
 
 
+@pytest.mark.full
 def test_limits_of_the_networks():
-    names = limits.lesson(count=20, size=(32, 48), PRECISION="float32")
-    rates = {name: limits.matrix_rate(dtype, sizes=(256,))
-             for name, dtype in limits.PRECISIONS.items()}
-    near = limits.closeness(names, "UNet", rates)
+    names = hardware.small_lesson(count=20, size=(32, 48), PRECISION="float32")
+    rates = {name: hardware.matrix_rate(dtype, sizes=(256,))
+             for name, dtype in hardware.PRECISIONS.items()}
+    near = hardware.closeness(names, "UNet", rates)
     assert 0 < near["share"] < 1
     assert sum(near["profile"].values()) == pytest.approx(1)
     assert near["profile"]["convolutions"] > 0.1
     for name in ("channels first", "fused AdamW",
                  "average of all tensors at once"):
-        share, first = limits.compared(names, limits.CHANGES[name], rounds=3)
+        share, first = hardware.compared(names, hardware.CHANGES[name],
+                                         rounds=3)
         assert 0.1 < share < 10 and first > 0
-    weights, seconds = limits.epoch_seconds(names, widths=(4, 8))
+    weights, seconds = hardware.epoch_seconds(names, widths=(4, 8))
     assert seconds > 0 and weights < 10_000

@@ -15,24 +15,19 @@ from urllib.request import urlopen
 
 import nbformat
 import pytest
-from notebooks import NAMES, ROOT, code_cells, read
+from conftest import shortened
 from playwright.sync_api import expect, sync_playwright
 
+from lab.lesson import NOTEBOOKS, ROOT, code_cells, read
 from lab.quizzes import quizzes
 
 CHROMIUM = next(filter(None, map(shutil.which, [
     "chromium", "chromium-browser", "google-chrome"])), None)
 pytestmark = [
-    pytest.mark.browser,
+    pytest.mark.full,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on "
                        "Debian or Ubuntu: sudo apt install chromium")]
 
-SHORT = """\
-SOURCE = "sample"
-HEIGHT, WIDTH = 48, 64
-EPOCHS = 1
-FEW_STEPS = 2
-"""
 # All cells of a notebook, not only those in sight.
 WHOLE_PAGE = '{"windowingMode": "none"}'
 SECONDS = 600  # several minutes on a slow machine
@@ -45,10 +40,9 @@ def repository(tmp_path_factory):
     for name in ["data", "images", "lab"]:
         shutil.copytree(ROOT / name, copy / name,
                         ignore=shutil.ignore_patterns(
-                            "*PH2Dataset*", "cache", "weights"))
-    for name in NAMES:
-        notebook = read(name)
-        code_cells(notebook, "parameters")[0].source += "\n" + SHORT
+                            "*PH2Dataset*", "cache", "trained"))
+    for name in NOTEBOOKS:
+        notebook = shortened(read(name))
         for cell in code_cells(notebook):
             cell.outputs, cell.execution_count = [], None
         nbformat.write(notebook, copy / name)
@@ -137,7 +131,7 @@ def play(page, quiz, language="en"):
             assert right == answer["correct"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_run_all_in_a_browser(chromium, jupyterlab, name, tmp_path):
     page = chromium.new_page(viewport={"width": 1300, "height": 1000})
     run_all(page, jupyterlab, name)

@@ -1,6 +1,7 @@
 """The lab's checks accept right solutions and refuse typical mistakes."""
 
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -22,8 +23,6 @@ import data
 from data import mads
 from lab import checks
 
-SECOND = "second solution"
-
 
 def names():
     """Names like those of MADS: 5 categories, 5 sequences, 3 cameras."""
@@ -42,37 +41,32 @@ def drawn_samples():
     images = np.uint8(40 + 150 * masks[..., None]
                       + generator.integers(0, 30, (*masks.shape, 3)))
     groups = np.array([mads.parse(name).sequence for name in names()])
-    return data.Samples(images, masks, names(), groups, "a test", [])
+    return data.Samples(images, masks, names(), groups, "a test")
 
 
 SAMPLES = drawn_samples()
 TRAIN, VALID, TEST = mads.split(SAMPLES, 0)
 
 
-def refused(check, *arguments, hint):
-    """A check refuses, says ❌, the task and this hint, with no newline."""
-    with pytest.raises(checks.NotYet, match=hint) as caught:
-        check(*arguments)
-    [shown] = caught.value._render_traceback_()
-    assert re.match(r"❌ Task \d, [^\n]*$", shown)
+ACCEPTED, REFUSED = [], []
 
 
-def accepted(check, *arguments, capsys):
-    check(*arguments)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("✅ Task")
+def accepts(check, answers, *more):
+    """Let a check be tried with right answers, and more arguments."""
+    ACCEPTED.extend((check, answer, *more) for answer in answers)
+
+
+def refuses(check, answers, *more):
+    """Let a check be tried with wrong answers, a hint after each."""
+    REFUSED.extend((hint, check, *answer, *more) for *answer, hint in answers)
 
 
 # --- Task 1 ---------------------------------------------------------------
 
-@pytest.mark.parametrize("right", [
+accepts(checks.person_share, [
     lambda masks: masks.mean(axis=(1, 2)),
-    lambda masks: np.array([mask.sum() / mask.size for mask in masks]),
-])
-def test_person_share_accepts(right, capsys):
-    accepted(checks.person_share, right, capsys=capsys)
-
-
-@pytest.mark.parametrize("wrong, hint", [
+    lambda masks: np.array([mask.sum() / mask.size for mask in masks])])
+refuses(checks.person_share, [
     (lambda masks: None, "returns nothing yet"),
     (lambda masks: masks.mean(), "one for each"),
     (lambda masks: 100 * masks.mean(axis=(1, 2)), "a part of the whole"),
@@ -80,10 +74,7 @@ def test_person_share_accepts(right, capsys):
     (lambda masks: masks.mean(axis=0), "one for each"),
     (lambda masks: masks.any(axis=(1, 2)), "different shares"),
     (lambda masks: 1 - masks.mean(axis=(1, 2)), "different shares"),
-    (lambda masks: masks.unknown, "AttributeError"),
-])
-def test_person_share_refuses(wrong, hint):
-    refused(checks.person_share, wrong, hint=hint)
+    (lambda masks: masks.unknown, "AttributeError")])
 
 
 # --- Task 2 ---------------------------------------------------------------
@@ -138,12 +129,8 @@ def changed(change):
     return lambda samples, seed: change(*by_folds(samples, seed))
 
 
-@pytest.mark.parametrize("right", [by_folds, by_category, mads.split])
-def test_split_accepts(right, capsys):
-    accepted(checks.split, right, SAMPLES, capsys=capsys)
-
-
-@pytest.mark.parametrize("wrong, hint", [
+accepts(checks.split, [by_folds, by_category, mads.split], SAMPLES)
+refuses(checks.split, [
     (lambda samples, seed: None, "returns nothing yet"),
     (at_random, "25 sequences leak|2[0-4] sequences leak"),
     (by_camera, "its cameras were separated"),
@@ -159,10 +146,7 @@ def test_split_accepts(right, capsys):
     (changed(lambda *parts: [np.isin(np.arange(150), part)
                              for part in parts]), "row numbers"),
     (changed(lambda *parts: [SAMPLES.images[part] for part in parts]),
-     "row numbers"),
-])
-def test_split_refuses(wrong, hint):
-    refused(checks.split, wrong, SAMPLES, hint=hint)
+     "row numbers")], SAMPLES)
 
 
 # --- Task 3 ---------------------------------------------------------------
@@ -206,12 +190,8 @@ def strided():
         layers.ReLU(), layers.Conv2DTranspose(1, 4, strides=4)])
 
 
-@pytest.mark.parametrize("right", [Plain, Strided, plain, strided])
-def test_network_accepts(right, capsys):
-    accepted(checks.network, right, capsys=capsys)
-
-
-WRONG_TORCH = [
+accepts(checks.network, [Plain, Strided, plain, strided])
+refuses(checks.network, [
     (nn.Module, "no weights yet"),
     (lambda: Plain(end=torch.sigmoid), "between 0 and 1"),
     (lambda: Plain(n_out=2), "one channel"),
@@ -223,21 +203,13 @@ WRONG_TORCH = [
     (lambda: Plain(end=lambda x: x - x.mean(dim=0)), "alone"),
     (lambda: Plain(end=lambda x: x[:, 0]), "an axis for the channel"),
     (lambda: Plain(width=200_000), "weights are more"),
-]
-WRONG_KERAS = [
     (lambda: None, "returns nothing yet"),
     (lambda: plain(end=layers.Activation("sigmoid")), "between 0 and 1"),
     (lambda: plain(n_out=2), "one channel"),
     (lambda: plain(end=layers.Permute((2, 1, 3))), "swapped"),
     (lambda: plain(end=layers.MaxPooling2D()), "not 16×24"),
     (lambda: plain(end=layers.Rescaling(0.0, -5.0)), "same logit"),
-    (lambda: plain(end=layers.Reshape((-1, 1))), "an axis for the channel"),
-]
-
-
-@pytest.mark.parametrize("wrong, hint", WRONG_TORCH + WRONG_KERAS)
-def test_network_refuses(wrong, hint):
-    refused(checks.network, wrong, hint=hint)
+    (lambda: plain(end=layers.Reshape((-1, 1))), "an axis for the channel")])
 
 
 # --- Task 4 ---------------------------------------------------------------
@@ -250,19 +222,12 @@ def by_hand_keras(logits, masks):
     return tf.reduce_mean(tf.nn.softplus(logits) - logits * masks)
 
 
-@pytest.mark.parametrize("right, UNet", [
-    (F.binary_cross_entropy_with_logits, Plain), (by_hand_torch, Plain),
-    (lambda logits, masks: keras.losses.BinaryCrossentropy(from_logits=True)(
-        masks, logits), plain),
-    (by_hand_keras, plain)])
-def test_cross_entropy_accepts(right, UNet, capsys):
-    accepted(checks.cross_entropy, right, UNet, capsys=capsys)
-
-
 BCE = F.binary_cross_entropy_with_logits
-
-
-@pytest.mark.parametrize("wrong, UNet, hint", [
+accepts(checks.cross_entropy, [BCE, by_hand_torch], Plain)
+accepts(checks.cross_entropy, [by_hand_keras, lambda logits, masks:
+        keras.losses.BinaryCrossentropy(from_logits=True)(masks, logits)],
+        plain)
+refuses(checks.cross_entropy, [
     (lambda logits, masks: None, Plain, "returns nothing yet"),
     (lambda logits, masks: BCE(torch.sigmoid(logits), masks), Plain,
      "ln 2"),
@@ -281,15 +246,7 @@ BCE = F.binary_cross_entropy_with_logits
     (lambda logits, masks: by_hand_keras(logits, 255 * masks), plain,
      "loss of 20"),
     (lambda logits, masks: keras.losses.binary_crossentropy(
-        masks, logits, from_logits=True), plain, "one number"),
-])
-def test_cross_entropy_refuses(wrong, UNet, hint):
-    refused(checks.cross_entropy, wrong, UNet, hint=hint)
-
-
-@pytest.mark.parametrize("UNet", [Plain, plain])
-def test_training_accepts(UNet, capsys):
-    accepted(checks.training, UNet(), UNet, capsys=capsys)
+        masks, logits, from_logits=True), plain, "one number")])
 
 
 def spoiled():
@@ -298,14 +255,12 @@ def spoiled():
     return model
 
 
-@pytest.mark.parametrize("wrong, hint", [
-    (lambda: None, "returns nothing yet"),
-    (lambda: Plain(width=5), "return the network itself"),
-    (lambda: (Plain(), 0.5), "AttributeError"),
-    (spoiled, "not finite"),
-])
-def test_training_refuses(wrong, hint):
-    refused(checks.training, wrong(), Plain, hint=hint)
+accepts(checks.training, [Plain()], Plain)
+accepts(checks.training, [plain()], plain)
+refuses(checks.training, [
+    (None, "returns nothing yet"),
+    (Plain(width=5), "return the network itself"),
+    ((Plain(), 0.5), "AttributeError"), (spoiled(), "not finite")], Plain)
 
 
 # --- Task 5 ---------------------------------------------------------------
@@ -333,12 +288,8 @@ def by_batch(model, images):
     return np.float32(sigmoid(logits - logits.mean()))
 
 
-@pytest.mark.parametrize("right", [right_predict, slowly])
-def test_predict_accepts(right, capsys):
-    accepted(checks.predict, right, None, SAMPLES, TRAIN, capsys=capsys)
-
-
-@pytest.mark.parametrize("wrong, hint", [
+accepts(checks.predict, [right_predict, slowly], None, SAMPLES, TRAIN)
+refuses(checks.predict, [
     (lambda model, images: None, "returns nothing yet"),
     (lambda model, images: logits_of(images), "logits"),
     (lambda model, images: 255 * right_predict(model, images), "grey"),
@@ -356,18 +307,10 @@ def test_predict_accepts(right, capsys):
      "other images as well"),
     (lambda model, images: 1 - right_predict(model, images), "other images"),
     (lambda model, images: torch.tensor(right_predict(model, images)),
-     "array of NumPy"),
-])
-def test_predict_refuses(wrong, hint):
-    refused(checks.predict, wrong, None, SAMPLES, TRAIN, hint=hint)
-
-
-def test_predict_refuses_shuffled_masks():
-    order = np.random.default_rng(1).permutation(len(SAMPLES))
-    shuffled = data.Samples(SAMPLES.images, SAMPLES.masks[order],
-                            SAMPLES.names, SAMPLES.groups, "a test", [])
-    refused(checks.predict, right_predict, None, shuffled, TRAIN,
-            hint="other images as well|IoU is")
+     "array of NumPy")], None, SAMPLES, TRAIN)
+refuses(checks.predict, [(right_predict, "other images as well|IoU is")],
+        None, replace(SAMPLES, masks=np.random.default_rng(1).permutation(
+            SAMPLES.masks)), TRAIN)
 
 
 def ratio(top, bottom):
@@ -398,19 +341,15 @@ def smoothed(predicted, masks):
                                 + 1e-6)
 
 
-@pytest.mark.parametrize("iou, dice", [
-    (right_iou, right_dice), (looped(right_iou), smoothed)])
-def test_metrics_accept(iou, dice, capsys):
-    accepted(checks.metrics, iou, dice, capsys=capsys)
-
-
 def unguarded(predicted, masks):
     with np.errstate(invalid="ignore"):
         return (predicted & masks).sum((1, 2)) \
             / (predicted | masks).sum((1, 2))
 
 
-@pytest.mark.parametrize("iou, dice, hint", [
+accepts(checks.metrics, [right_iou], right_dice)
+accepts(checks.metrics, [looped(right_iou)], smoothed)
+refuses(checks.metrics, [
     (lambda *pair: None, right_dice, "`iou` returns nothing yet"),
     (right_iou, lambda *pair: None, "`dice` returns nothing yet"),
     (lambda a, b: (a & b).sum() / (a | b).sum(), right_dice,
@@ -423,10 +362,7 @@ def unguarded(predicted, masks):
     (lambda a, b: (a == b).mean((1, 2)), right_dice, "on paper"),
     (lambda a, b: right_iou(a, b)[..., None], right_dice,
      "one for each image"),
-    (lambda a, b: (a & b).sum((1, 2)), right_dice, "should be 1|on paper"),
-])
-def test_metrics_refuse(iou, dice, hint):
-    refused(checks.metrics, iou, dice, hint=hint)
+    (lambda a, b: (a & b).sum((1, 2)), right_dice, "should be 1|on paper")])
 
 
 def grouped(values=right_iou, rows=TEST, columns=("IoU", "Dice")):
@@ -440,56 +376,38 @@ def grouped(values=right_iou, rows=TEST, columns=("IoU", "Dice")):
         SAMPLES.groups[rows]).mean()
 
 
-def test_table_accepts(capsys):
-    predicted, right = grouped()
-    for table in (right, right.sort_index(ascending=False)):
-        accepted(checks.table, table, predicted, SAMPLES, TEST,
-                 capsys=capsys)
-
-
-@pytest.mark.parametrize("wrong, hint", [
-    (lambda: None, "returns nothing yet"),
-    (lambda: grouped(columns=("Dice", "IoU"))[1], "columns"),
-    (lambda: grouped()[1].IoU, "DataFrame"),
-    (lambda: grouped(values=right_dice)[1], "not the means"),
-    (lambda: grouped(rows=np.random.default_rng(0).permutation(TEST))[1],
+PREDICTED, TABLE = grouped()
+accepts(checks.table, [TABLE, TABLE.sort_index(ascending=False)],
+        PREDICTED, SAMPLES, TEST)
+refuses(checks.table, [
+    (None, "returns nothing yet"),
+    (grouped(columns=("Dice", "IoU"))[1], "columns"),
+    (TABLE.IoU, "DataFrame"),
+    (grouped(values=right_dice)[1], "not the means"),
+    (grouped(rows=np.random.default_rng(0).permutation(TEST))[1],
      "not the means"),
-    (lambda: grouped()[1].iloc[1:], "one line for each"),
-    (lambda: grouped()[1].reset_index(drop=True), "one line for each|Type"),
-])
-def test_table_refuses(wrong, hint):
-    predicted, _ = grouped()
-    refused(checks.table, wrong(), predicted, SAMPLES, TEST, hint=hint)
+    (TABLE.iloc[1:], "one line for each"),
+    (TABLE.reset_index(drop=True), "one line for each|Type")],
+    PREDICTED, SAMPLES, TEST)
 
 
 # --- Task 6 ---------------------------------------------------------------
 
-@pytest.fixture
-def stored(tmp_path):
-    """SAMPLES with masks as files, twice as large."""
-    from PIL import Image
-    files = []
-    for row, mask in enumerate(SAMPLES.masks):
-        files.append(tmp_path / f"{row}.png")
-        Image.fromarray(mask).resize((64, 32)).save(files[-1])
-    return data.Samples(SAMPLES.images, SAMPLES.masks, SAMPLES.names,
-                        SAMPLES.groups, "a test", files)
+class Original(data.Samples):
+    """Samples whose masks were twice as large before."""
+
+    def original_mask(self, row):
+        return self.masks[row].repeat(2, axis=0).repeat(2, axis=1)
 
 
-def test_target_accepts(stored, capsys):
-    for right in (right_predict, slowly):
-        accepted(checks.target, right, None, stored, TEST, 0.85,
-                 capsys=capsys)
-
-
-@pytest.mark.parametrize("wrong, hint", [
+ORIGINAL = Original(**vars(SAMPLES))
+accepts(checks.target, [right_predict, slowly], None, ORIGINAL, TEST, 0.85)
+refuses(checks.target, [
     (lambda model, images: np.zeros(images.shape[:3]), "is 0.000"),
     (lambda model, images: np.ones(images.shape[:3]), "is 0.1"),
     (lambda model, images: right_predict(model, images[::-1]), "worst"),
-    (lambda model, images: right_predict(model, images)[:, ::-1], "worst"),
-])
-def test_target_refuses(wrong, hint, stored):
-    refused(checks.target, wrong, None, stored, TEST, 0.85, hint=hint)
+    (lambda model, images: right_predict(model, images)[:, ::-1], "worst")],
+    None, ORIGINAL, TEST, 0.85)
 
 
 # --- Task 7 ---------------------------------------------------------------
@@ -529,12 +447,8 @@ def in_place(image, probabilities, background):
     return image
 
 
-@pytest.mark.parametrize("right", [nearest, smeared, shrunk])
-def test_compose_accepts(right, capsys):
-    accepted(checks.compose, right, capsys=capsys)
-
-
-@pytest.mark.parametrize("wrong, hint", [
+accepts(checks.compose, [nearest, smeared, shrunk])
+refuses(checks.compose, [
     (lambda *inputs: None, "returns nothing yet"),
     (mixed, "halo"),
     (lambda image, p, background: np.where(
@@ -547,7 +461,25 @@ def test_compose_accepts(right, capsys):
     (lambda *inputs: nearest(*inputs) / 255, "uint8"),
     (lambda *inputs: nearest(*inputs).swapaxes(0, 1), "shape"),
     (lambda image, p, background: np.uint8(p[..., None] * image),
-     "new background"),
-])
-def test_compose_refuses(wrong, hint):
-    refused(checks.compose, wrong, hint=hint)
+     "new background")])
+
+
+# --- All of them ----------------------------------------------------------
+
+@pytest.mark.parametrize("check, arguments", [
+    pytest.param(check, arguments, id=check.__name__)
+    for check, *arguments in ACCEPTED])
+def test_a_right_answer_is_accepted(check, arguments, capsys):
+    check(*arguments)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("✅ Task")
+
+
+@pytest.mark.parametrize("check, arguments, hint", [
+    pytest.param(check, arguments, hint, id=f"{check.__name__}: {hint}")
+    for hint, check, *arguments in REFUSED])
+def test_a_wrong_answer_gets_a_hint(check, arguments, hint):
+    """One line: ❌, the task and this hint."""
+    with pytest.raises(checks.NotYet, match=hint) as caught:
+        check(*arguments)
+    [shown] = caught.value._render_traceback_()
+    assert re.match(r"❌ Task \d, [^\n]*$", shown)

@@ -13,13 +13,22 @@ from pathlib import Path
 
 import children
 import pytest
-from conftest import TRIED, assert_one_sentence
-from test_archive import tree, visible
+from conftest import TRIED, assert_one_sentence, tree, visible
 
-pytestmark = pytest.mark.skipif(
-    not sys.platform.startswith("linux"),
-    reason="uses process groups and mounts")
+from data import archive
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"),
+                           reason="uses process groups and mounts")
+full, slow = pytest.mark.full, pytest.mark.slow
 SECONDS = 30  # for one load of a tiny set on a busy machine
+
+
+def cases(names, full_cases, slow_cases=()):
+    """Parameters for the tiers `full` and `slow`, on Linux."""
+    tiers = (full, full_cases), (slow, slow_cases)
+    return pytest.mark.parametrize(names, [
+        pytest.param(*case, marks=[tier, linux])
+        for tier, some in tiers for case in some])
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +95,13 @@ def load(processes, server, rar_bytes):
 
 
 def without_cache(folder):
-    """What is in a data/ folder, but for the cache and drawn pictures."""
+    """What is in a data/ folder, but for the cache and the sample."""
     return {name: content for name, content in tree(folder).items()
             if name.startswith("PH2Dataset") or name == "mine.txt"}
 
 
-@pytest.mark.parametrize(("source", "kills"), [
-    ("download", 8), ("sample", 1),
-    pytest.param("download", 200, marks=pytest.mark.slow),
-    pytest.param("sample", 50, marks=pytest.mark.slow)])
+@cases(("source", "kills"), [("download", 8), ("sample", 1)],
+       [("download", 200), ("sample", 50)])
 def test_killed_at_any_moment_the_next_start_is_whole(
         source, kills, load, tmp_path):
     undisturbed = tmp_path / "undisturbed"
@@ -123,24 +130,13 @@ def test_killed_at_any_moment_the_next_start_is_whole(
         assert load(folder, source).result() == expected
         assert not list(folder.rglob(".*-*/*")), "half a folder is left"
         assert set(visible(folder)) <= {
-            "mine.txt", "PH2Dataset", "cache", "procedural"}
+            "mine.txt", "PH2Dataset", "cache", "sample"}
         shutil.rmtree(folder)
     TRIED["kills survived"] += killed
 
 
-def test_killed_between_unpacking_and_tidying(load, tmp_path):
-    folder = tmp_path / "data"
-    expected = load(folder).result()
-    archive = folder / ".PH2Dataset-download/PH2Dataset.rar"
-    archive.parent.mkdir()
-    archive.write_bytes(b"unpacked already")
-    assert load(folder).result() == expected
-    assert set(visible(folder)) <= {"PH2Dataset", "cache", "procedural"}
-
-
-@pytest.mark.parametrize(("source", "count"), [
-    ("download", 2), ("download", 8),
-    pytest.param("sample", 8, marks=pytest.mark.slow)])
+@cases(("source", "count"), [("download", 2), ("download", 8)],
+       [("sample", 8)])
 def test_many_at_once_get_the_same(source, count, load, server, tmp_path):
     crowd = [load(tmp_path / "data", source) for _ in range(count)]
     assert len({child.result() for child in crowd}) == 1
@@ -163,9 +159,9 @@ def mount(tmp_path):
     subprocess.run(["umount", disk], check=True)
 
 
-@pytest.mark.parametrize(("source", "kilobytes"), [
+@cases(("source", "kilobytes"), [
     *(("download", size) for size in (50, 150, 400, 1000, 2000, 3500)),
-    ("sample", 50), pytest.param("sample", 1000, marks=pytest.mark.slow)])
+    ("sample", 50)], [("sample", 1000)])
 def test_a_full_disk_gets_a_sentence_and_no_harm(source, kilobytes, mount,
                                                  load, tmp_path):
     expected = load(tmp_path / "roomy", source).result()
@@ -177,7 +173,7 @@ def test_a_full_disk_gets_a_sentence_and_no_harm(source, kilobytes, mount,
         assert_one_sentence(sentence)
         assert "room" in sentence, sentence
         assert set(visible(disk)) <= {
-            "mine.txt", ".PH2Dataset-download", "procedural"}
+            "mine.txt", ".PH2Dataset-download", "sample"}
     assert (disk / "mine.txt").read_text() == "precious"
     mount("size=50m")
     assert load(disk, source).result() == expected
@@ -185,37 +181,34 @@ def test_a_full_disk_gets_a_sentence_and_no_harm(source, kilobytes, mount,
     TRIED["full disks"] += 1
 
 
-@pytest.mark.parametrize("source", ["sample", "auto", "download"])
-def test_a_read_only_folder_is_worked_around(source, mount, load, tmp_path):
+@full
+@linux
+def test_a_disk_that_becomes_full_while_unpacking(mount, zip_bytes, tmp_path,
+                                                  monkeypatch):
+    disk, path = tmp_path / "disk", tmp_path / "PH2.zip"
+    mount("size=200k")
+    path.write_bytes(zip_bytes)
+    # There was room, but another program took it.
+    monkeypatch.setattr(archive, "check_size", lambda *_: None)
+    with pytest.raises(archive.DiskFull, match="became full") as error:
+        archive.unpack(path, disk / "target")
+    assert_one_sentence(error.value)
+    assert list(disk.iterdir()) == []
+
+
+@cases("source", [["sample"], ["auto"], ["download"]])
+def test_a_read_only_disk_is_worked_around(source, mount, load, tmp_path):
     expected = load(tmp_path / "roomy", source).result()
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     mount("ro")
-    child = load(tmp_path / "disk", source, temporary=temporary)
+    disk = tmp_path / "disk"
+    child = load(disk, source, temporary=temporary)
     assert child.result() == expected
-    assert list((tmp_path / "disk").iterdir()) == []
-    assert f"{tmp_path / 'disk'} cannot be written to" in child.printed
+    assert list(disk.iterdir()) == []
+    assert f"{disk} cannot be written to" in child.printed
     assert str(temporary) in child.printed
-
-
-def test_no_writable_folder_at_all_gets_a_sentence(mount, load, tmp_path):
-    mount("ro")
-    sentence = load(tmp_path / "disk", "sample",
-                    temporary=tmp_path / "disk").result()
-    assert "can be written to" in sentence
-    assert_one_sentence(sentence)
-
-
-@pytest.mark.parametrize("content", ["a file", "a link to nowhere"])
-def test_something_in_the_place_of_the_folder(content, load, tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    place = folder / "PH2Dataset"
-    if content == "a file":
-        place.write_text("mine")
-    else:
-        place.symlink_to(tmp_path / "nowhere")
-    sentence = load(folder).result()
-    assert_one_sentence(sentence)
-    assert "remove what is in its place" in sentence
-    assert os.path.lexists(place)
+    if source == "sample":  # and where nothing can be written to
+        sentence = load(disk, source, temporary=disk).result()
+        assert "can be written to" in sentence
+        assert_one_sentence(sentence)

@@ -11,29 +11,25 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbclient import NotebookClient
+from conftest import shortened
 from nbclient.exceptions import CellExecutionError
-from notebooks import ROOT, code_cells
 from PIL import Image
 
-from data.synthetic import bodies
-from lab import assignment
+from data.synthetic import people
+from lab import assignment, lesson
+from lab.lesson import ROOT, code_cells
 
 NAMES = ["BodySegmentationPytorch.ipynb", "BodySegmentationTF.ipynb"]
+BOTH = pytest.mark.parametrize("name", NAMES)
 SOLUTIONS = Path("lab", "solutions", "bodies")
-SHORT = """\
-SOURCE = "sample"
-HEIGHT, WIDTH = 48, 64
-EPOCHS = 15
-TARGET = 0.3
-"""
+SHORT = "SOURCE = 'sample'; HEIGHT, WIDTH = 48, 64; EPOCHS = 15; TARGET = 0.3"
 POINTS = {"person_share": 1, "split_by_sequence": 3, "unet": 3,
           "cross_entropy": 2, "train_network": 2, "predict": 2,
           "metrics": 2, "table": 2, "target": 3, "compose": 4}
 
 
 def read(*parts):
-    return nbformat.read(ROOT.joinpath(*parts), as_version=4)
+    return lesson.read(Path(*parts))
 
 
 def graded(notebook):
@@ -45,14 +41,14 @@ def graded(notebook):
 
 # --- Made from the solution -----------------------------------------------
 
-@pytest.mark.parametrize("name", NAMES)
+@BOTH
 def test_the_assignment_is_what_its_solution_gives(name):
     made = assignment.assignment(ROOT / SOLUTIONS / name)
     assert made == (ROOT / "lab" / name).read_text(), \
         "run: python -m lab.assignment"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@BOTH
 def test_the_assignment_gives_no_answer_away(name):
     solution, handed_out = read(SOLUTIONS, name), read("lab", name)
     answers = [line.strip() for cell in code_cells(solution)
@@ -70,7 +66,7 @@ def test_the_assignment_gives_no_answer_away(name):
     assert not any(cell.get("outputs") for cell in handed_out.cells)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@BOTH
 def test_every_answer_is_followed_by_its_check(name):
     kinds = [(cell.metadata.nbgrader.grade_id.removesuffix("_check"),
               cell.metadata.nbgrader.grade)
@@ -96,7 +92,7 @@ def test_both_solutions_tell_and_ask_the_same():
                          "## Task 3. Build the network"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@BOTH
 def test_the_saved_solution_was_run_on_the_sample(name):
     cells = code_cells(read(SOLUTIONS, name))
     counts = [cell.execution_count for cell in cells]
@@ -104,24 +100,17 @@ def test_the_saved_solution_was_run_on_the_sample(name):
     printed = "".join(output.get("text", "") for cell in cells
                       for output in cell.outputs)
     assert printed.count("✅") == len(POINTS)
-    assert "procedural sample" in printed and "❌" not in printed
+    assert "synthetic sample" in printed and "❌" not in printed
 
 
 # --- What a learner meets -------------------------------------------------
 
-def notebook_that_ends(name):
-    """Run a fresh assignment; returns it and the error that ended it."""
-    notebook = read("lab", name)
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3",
-                            resources={"metadata": {"path": ROOT / "lab"}})
-    with pytest.raises(CellExecutionError):
-        client.execute()
-    return notebook
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.full
+@BOTH
 def test_a_fresh_assignment_runs_to_the_first_task_and_says_what_to_do(name):
-    notebook = notebook_that_ends(name)
+    notebook = read("lab", name)
+    with pytest.raises(CellExecutionError):
+        lesson.client(notebook, folder=ROOT / "lab").execute()
     errors = [(cell, output) for cell in code_cells(notebook)
               for output in cell.outputs if output.output_type == "error"]
     [(cell, error)] = errors
@@ -180,20 +169,19 @@ def course_in(folder, name):
     """A copy of the lab as course directory, with one short notebook."""
     shutil.copytree(ROOT / "data", folder / "data", ignore=lambda *found: [
         entry for entry in found[1] if entry.startswith((
-            "PH2", ".PH2", "MADS", "cache", "weights"))])
+            "PH2", ".PH2", "MADS", "cache", "trained"))])
     for file in ("lab/checks.py", "lab/nbgrader_config.py"):
         (folder / file).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / file, folder / file)
-    solution = read(SOLUTIONS, name)
-    [parameters] = code_cells(solution, "parameters")
-    parameters.source += "\n" + SHORT
+    solution = shortened(read(SOLUTIONS, name), SHORT)
     (folder / SOLUTIONS).mkdir(parents=True)
     nbformat.write(solution, folder / SOLUTIONS / name)
     return folder / "lab", solution
 
 
 @pytest.mark.parametrize("name", [
-    NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
+    pytest.param(NAMES[0], marks=pytest.mark.full),
+    pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def test_nbgrader_hands_out_collects_and_grades(name, tmp_path):
     """A right submission gets all points, a wrong one those it deserves."""
     course, solution = course_in(tmp_path, name)
@@ -259,9 +247,10 @@ def skeleton():
     return start
 
 
+@pytest.mark.full
 def test_the_skeleton_of_a_drawn_person(skeleton, tmp_path):
     generator = np.random.default_rng(14)
-    image, mask = bodies.draw(generator, (384, 512), "Jazz")
+    image, mask = people.draw(generator, (384, 512), "Jazz")
     Image.fromarray(image).save(tmp_path / "drawn.png")
     Image.fromarray(mask).save(tmp_path / "mask.png")
     done = subprocess.run(
@@ -277,6 +266,7 @@ def test_the_skeleton_of_a_drawn_person(skeleton, tmp_path):
     assert mask[cyan].mean() > 0.9  # the skeleton is in the person
 
 
+@pytest.mark.full
 def test_the_skeleton_program_refuses_what_is_no_picture(skeleton, tmp_path):
     (tmp_path / "me.jpg").write_text("not a picture")
     done = subprocess.run([*skeleton, tmp_path / "me.jpg"], text=True,

@@ -1,59 +1,43 @@
 """What the notebooks teach is right, and what is saved is presentable."""
 
-import functools
 import re
+from collections import Counter
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from notebooks import (
-    NAMES,
-    PYTORCH,
-    ROOT,
-    code_cells,
-    lifted,
-    read,
-    run,
-    tags_of,
-)
+from conftest import TRIED
 from sklearn import metrics
+
+from lab import lesson
+from lab.lesson import NOTEBOOKS, PYTORCH, ROOT
+
+BOTH_MODELS = pytest.mark.parametrize("name", ["SegNet", "UNet"])
 
 
 @pytest.fixture(scope="module")
-def models():
-    """The model cells of the PyTorch notebook."""
-    return lifted(PYTORCH, "model")
+def taught():
+    """What the PyTorch notebook defines."""
+    return lesson.definitions(PYTORCH, "model", "metrics", "training")
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def scores(request):
-    """The function `scores` of a notebook."""
-    return definition(request.param, "scores")
-
-
-def definition(name, function):
-    """One framework-free function out of a notebook."""
-    for cell in code_cells(read(name)):
-        if f"def {function}(" in cell.source:
-            namespace = {"np": np}
-            exec(cell.source, namespace)
-            return namespace[function]
-    raise AssertionError(f"{name} defines no {function}")
-
+# --- Scores and loss ------------------------------------------------------
 
 def mask_pairs():
     """Random masks of every density, and the empty and the full ones."""
     generator = np.random.default_rng(0)
-    empty, full = np.zeros((9, 7), bool), np.ones((9, 7), bool)
-    some = [generator.random((9, 7)) < share
-            for share in np.linspace(0.02, 0.98, 12)]
-    masks = [empty, full, *some]
+    masks = [np.zeros((9, 7), bool), np.ones((9, 7), bool)]
+    masks += [generator.random((9, 7)) < share
+              for share in np.linspace(0.02, 0.98, 12)]
     return [(one, other) for one in masks for other in masks]
 
 
-def test_scores_agree_with_scikit_learn(scores):
+def test_scores_agree_with_scikit_learn(taught):
+    """The table's, and the Dice of a batch, which cuts logits at zero."""
+    keras = lesson.definitions(lesson.TENSORFLOW, "training")
     for predicted, truth in mask_pairs():
         p, t = predicted.ravel(), truth.ravel()
         expected = {
@@ -62,66 +46,60 @@ def test_scores_agree_with_scikit_learn(scores):
             "Sensitivity": metrics.recall_score(t, p, zero_division=1),
             "Specificity": metrics.recall_score(~t, ~p, zero_division=1),
             "Pixel accuracy": metrics.accuracy_score(t, p)}
-        assert scores(predicted, truth) == pytest.approx(expected)
+        assert taught.scores(predicted, truth) == pytest.approx(expected)
+        # Logits of 0.3 are p = 0.57, so lesion.
+        logits = np.where(predicted, 0.3, -0.3).astype(np.float32)
+        masks = truth.astype(np.float32)
+        batch = [torch.from_numpy(array[None, None])
+                 for array in (logits, masks)]
+        [keras_dice] = keras.dice(masks[None, ..., None],
+                                  logits[None, ..., None])
+        dice = taught.batch_dice(*batch).item()
+        assert dice == pytest.approx(expected["Dice"], abs=2e-6)
+        assert float(keras_dice) == pytest.approx(dice, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["SegNet", "UNet"])
-@pytest.mark.parametrize("size", [(16, 16), (96, 128), (48, 80)])
-def test_models_give_one_logit_per_pixel(models, name, size):
-    model = models["initialise"](models[name]())
-    logits = model(torch.rand(2, 3, *size))
-    assert logits.shape == (2, 1, *size)
-    # Logits: an untrained network gives numbers of both signs.
-    assert logits.min() < 0 < logits.max()
+def test_the_loss_is_that_of_pixels_and_of_images(taught):
+    """Two images of 4 pixels: p = 0.8 everywhere, one half lesion."""
+    logits = torch.full((2, 1, 2, 2), float(np.log(0.8 / 0.2)))
+    masks = torch.tensor([[[[1., 1.], [0., 0.]]], [[[0., 0.], [0., 0.]]]])
+    cross_entropy = -(2 * np.log(0.8) + 6 * np.log(0.2)) / 8
+    dice = [(2 * 1.6 + 1) / (3.2 + 2 + 1), 1 / (3.2 + 1)]
+    assert taught.segmentation_loss(logits, masks).item() == pytest.approx(
+        cross_entropy + 1 - np.mean(dice), rel=1e-5)
+    # Sure and right, also where there is nothing: it costs nothing.
+    sure = 100 * (2 * masks - 1)
+    assert taught.segmentation_loss(sure, masks).item() \
+        == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", ["SegNet", "UNet"])
-def test_every_weight_gets_a_gradient(models, name):
+# --- Networks -------------------------------------------------------------
+
+@BOTH_MODELS
+def test_a_network_gives_logits_and_uses_all_it_has(taught, name):
+    """One per pixel; each block runs once; each weight gets a gradient."""
     torch.manual_seed(0)
-    model = models["initialise"](models[name]())
+    model = taught.initialise(getattr(taught, name)())
+    blocks, runs = [*model.encoder, *model.decoder], Counter()
+    for block in blocks:
+        block.register_forward_hook(lambda block, *_: runs.update([block]))
+    for size in [(16, 16), (96, 128), (48, 80), (32, 32)]:
+        logits = model(torch.rand(2, 3, *size))
+        assert logits.shape == (2, 1, *size)
+        # Logits: an untrained network gives numbers of both signs.
+        assert logits.min() < 0 < logits.max()
+    assert runs == Counter(4 * blocks)
     target = (torch.rand(2, 1, 32, 32) > 0.5).float()
-    logits = model(torch.rand(2, 3, 32, 32))
     F.binary_cross_entropy_with_logits(logits, target).backward()
     for weight_name, weight in model.named_parameters():
         assert weight.grad is not None, weight_name
         assert weight.grad.abs().sum() > 0, weight_name
 
 
-def test_the_loss_is_that_of_pixels_and_of_images():
-    """Two images of 4 pixels: p = 0.8 everywhere, one half lesion."""
-    loss = lifted(PYTORCH, "training")["segmentation_loss"]
-    logits = torch.full((2, 1, 2, 2), float(np.log(0.8 / 0.2)))
-    masks = torch.tensor([[[[1., 1.], [0., 0.]]], [[[0., 0.], [0., 0.]]]])
-    cross_entropy = -(2 * np.log(0.8) + 6 * np.log(0.2)) / 8
-    dice = [(2 * 1.6 + 1) / (3.2 + 2 + 1), 1 / (3.2 + 1)]
-    assert loss(logits, masks).item() == pytest.approx(
-        cross_entropy + 1 - np.mean(dice), rel=1e-5)
-    # Sure and right, also where there is nothing: it costs nothing.
-    sure = 100 * (2 * masks - 1)
-    assert loss(sure, masks).item() == pytest.approx(0, abs=1e-6)
-
-
-def calls_per_pass(model, block):
-    """How often a block runs in one forward pass."""
-    calls = []
-    hook = block.register_forward_hook(lambda *_: calls.append(1))
-    model(torch.rand(1, 3, 32, 32))
-    hook.remove()
-    return len(calls)
-
-
-@pytest.mark.parametrize("name", ["SegNet", "UNet"])
-def test_every_block_runs_once(models, name):
-    model = models[name]()
-    for block in [*model.encoder, *model.decoder]:
-        assert calls_per_pass(model, block) == 1
-
-
-def test_segnet_puts_each_maximum_back_where_it_was(models):
+def test_segnet_puts_each_maximum_back_where_it_was(taught):
     """What enters the first decoder block is zero but at the maxima."""
     torch.manual_seed(0)
-    model = models["SegNet"]()
-    seen = {}
+    model, seen = taught.SegNet(), {}
     model.encoder[-1].register_forward_hook(
         lambda block, inputs, output: seen.update(map=output))
     model.decoder[0].register_forward_pre_hook(
@@ -136,64 +114,12 @@ def test_segnet_puts_each_maximum_back_where_it_was(models):
     assert torch.equal(F.max_pool2d(kept, 2), windows)
 
 
-LEFT_BEHIND = """
-assert samples.source == "procedural sample"
-assert sorted([*train, *valid, *test]) == list(range(len(samples)))
-assert list(models) == list(history) == ["SegNet", "U-Net"]
-for columns in history.values():
-    assert len(columns) == EPOCHS
-    assert {"train_loss", "train_dice", "valid_loss", "valid_dice",
-            "seconds"} <= set(columns)
-    assert columns["seconds"].is_monotonic_increasing
-    assert np.isfinite(columns).all(axis=None)
-assert list(results.index) == ["Otsu", "SegNet", "U-Net"]
-for metric in ["Dice", "IoU", "Sensitivity", "Specificity",
-               "Pixel accuracy"]:
-    assert results[metric, "mean"].between(0, 1).all()
-    assert results[metric, "std"].notna().all()
-for model in models.values():
-    maps = predict(model, samples.images[:3])
-    assert maps.dtype == np.float32
-    assert maps.shape == samples.masks[:3].shape
-    assert 0 <= maps.min() <= maps.max() <= 1
-assert list(curve.columns) == ["from scratch", "pre-trained"]
-assert list(curve.index) == [10, 20, 40, len(train)]
-learned = history["U-Net"].drop(columns="seconds")
-print(results.to_json(), learned.to_json(), curve.to_json())
-batch = np.asarray(next(iter(validation_batches))[0])
-print(results.loc["Otsu"].to_json(),
-      [rows.tolist() for rows in (train, valid, test)],
-      f"{batch.mean():.4f} {batch.std():.4f} {batch.max():.4f}")
-"""
-SHORT = ("SOURCE = 'sample'; EPOCHS = 1; HEIGHT, WIDTH = 48, 64; "
-         "BATCH_SIZE = 50; FEW_STEPS = 2; PRECISION = 'float32'; "
-         "PICTURE = {picture!r}")
+# --- What is saved --------------------------------------------------------
 
-
-@functools.cache
-def short_run(name):
-    """What LEFT_BEHIND prints after a short run of a notebook."""
-    return run(name, SHORT.format(picture=""), LEFT_BEHIND)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_leaves_what_it_promises_twice_the_same(name):
-    first = short_run(name)
-    assert "U-Net" in first
-    # A file that is no picture gets a sentence, and changes no number.
-    second = run(name, SHORT.format(picture="README.md"), LEFT_BEHIND)
-    assert first == second
-
-
-def test_both_notebooks_have_the_same_split_baseline_and_batches():
-    ours, theirs = (short_run(name).splitlines()[1] for name in NAMES)
-    assert "Dice" in ours and ours == theirs
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_saved_notebook_was_run_in_order(name):
-    notebook = read(name)
-    cells = code_cells(notebook)
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_saved_notebook_was_run_in_order_and_shows_no_ph2(name):
+    notebook = lesson.read(name)
+    cells = lesson.code_cells(notebook)
     assert [cell.execution_count for cell in cells] \
         == list(range(1, len(cells) + 1))
     for cell in cells:
@@ -202,33 +128,86 @@ def test_the_saved_notebook_was_run_in_order(name):
             assert output.get("name") != "stderr", cell.source
             assert len(output.get("text", "").splitlines()) <= 30
     assert (ROOT / name).stat().st_size <= 3_000_000
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_saved_notebook_shows_no_ph2(name):
-    text = nbformat.writes(read(name))
-    assert "source: procedural sample" in text
+    text = nbformat.writes(notebook)
+    assert "source: synthetic sample" in text
     assert "source: PH2" not in text
     # PH²'s images are called IMD…; the text may name no other one.
     assert not re.search(r"IMD\d{3}", text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_cells_can_be_read_at_a_glance(name):
-    notebook = read(name)
-    for cell in code_cells(notebook):
+    for cell in lesson.code_cells(lesson.read(name)):
         lines = cell.source.splitlines()
-        limit = 40 if "model" in tags_of(cell) else 45
+        limit = 40 if "model" in lesson.tags_of(cell) else 45
         assert len(lines) <= limit, cell.source
         assert max(map(len, lines)) <= 78, cell.source
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_without_its_folder_says_what_to_do(name, tmp_path,
+# --- Run too early, in the wrong folder, with bad parameters --------------
+# Cells that both notebooks share are identical, which test_twins.py proves.
+
+@pytest.fixture(scope="module")
+def cells():
+    """The shared cells of these tags."""
+    notebook = lesson.read(PYTORCH)
+    return SimpleNamespace(**{tag: lesson.code_cells(notebook, tag)[0]
+                              for tag in ("folder", "parameters", "check")})
+
+
+def test_a_notebook_without_its_folder_says_what_to_do(cells, tmp_path,
                                                        monkeypatch):
-    check = code_cells(read(name))[0].source
     monkeypatch.chdir(ROOT)
-    exec(check, {})
+    lesson.execute(cells.folder, {})
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AssertionError, match="Get the whole repository"):
-        exec(check, {})
+        lesson.execute(cells.folder, {})
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_cell_run_too_early_says_which_name_it_misses(name):
+    """Each cell, straight after the imports and the parameters."""
+    notebook, namespace, misses = lesson.read(name), {}, 0
+    for cell in lesson.code_cells(notebook, "imports", "parameters"):
+        lesson.execute(cell, namespace)
+    code = "".join(cell.source for cell in lesson.code_cells(notebook))
+    for cell in lesson.code_cells(notebook):
+        try:
+            lesson.execute(cell, dict(namespace))
+        except NameError as error:
+            misses += 1
+            assert re.search(rf"\b{error.name}\b", code), error
+            assert error.name not in namespace
+        TRIED["cells run out of order"] += 1
+    assert misses > 20
+
+
+def checked(cells, **changes):
+    """Run the parameters, change some, and run the cell that checks them."""
+    namespace = {}
+    lesson.execute(cells.parameters, namespace)
+    lesson.execute(cells.check, namespace | changes)
+
+
+@pytest.mark.parametrize("bad", [
+    {"HEIGHT": 100}, {"WIDTH": 97}, {"HEIGHT": 0}, {"WIDTH": -16},
+    {"HEIGHT": 16}, {"HEIGHT": 10**6}, {"HEIGHT": 96.0}, {"WIDTH": "128"},
+    {"SEED": -1}, {"SEED": 2**32}, {"SEED": None}, {"EPOCHS": 0},
+    {"EPOCHS": -3}, {"EPOCHS": 2.5}, {"FEW_STEPS": 0}, {"BATCH_SIZE": 0},
+    {"BATCH_SIZE": -8}, {"BATCH_SIZE": 8.0}, {"LEARNING_RATE": -1},
+    {"LEARNING_RATE": float("nan")}, {"LEARNING_RATE": 5}, {"FOLD": 5},
+    {"FOLD": -1}, {"PRECISION": "half"}, {"WEIGHT_DECAY": -0.1},
+    {"EMA_DECAY": 1.5}, {"EMA_DECAY": -0.1}], ids=str)
+def test_a_bad_parameter_gets_a_sentence(cells, bad):
+    [parameter] = bad
+    with pytest.raises(AssertionError, match=f"{parameter}.* must be .*: "
+                       "change (it|them) in the cell above"):
+        checked(cells, **bad)
+    TRIED["bad parameters"] += 1
+
+
+def test_good_parameters_pass(cells):
+    checked(cells)
+    checked(cells, HEIGHT=32, WIDTH=2048, SEED=0, EPOCHS=1, BATCH_SIZE=1,
+            FOLD=4, PRECISION="bfloat16", LEARNING_RATE=0, WEIGHT_DECAY=0,
+            EMA_DECAY=0)

@@ -1,26 +1,33 @@
-"""The pages: quizzes, links, pictures, spelling, and the translations."""
+"""The pages: quizzes, tables, links, figures, spelling, slides, and the
+translations.
+"""
 
 import json
+import posixpath
 import re
 import subprocess
 import sys
 import tomllib
 
+import matplotlib
+import numpy as np
 import pytest
 import yaml
+from conftest import repository
 from nbconvert import SlidesExporter
-from notebooks import NAMES, ROOT, code_cells, read
+from PIL import Image
 from traitlets.config import Config
 
+from images import draw
+from lab import lesson
+from lab.benchmark import report
+from lab.lesson import NOTEBOOKS, ROOT
 from lab.quizzes import quizzes
 
-PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md",
-         "lab/README.md", "lab/INSTRUCTORS.md", "lab/SCALING.md",
-         "translations/README.md",
-         "translations/README.no.md"]
-LAB = [f"lab/{folder}BodySegmentation{framework}.ipynb"
-       for folder in ("", "solutions/bodies/")
-       for framework in ("Pytorch", "TF")]
+PAGES = repository("*.md", "*.ipynb")
+ORIGINALS = {"lab/quizzes/README.no.md": "lab/quizzes/README.md",
+             **dict.fromkeys(repository("translations/README.*.md"),
+                             "README.md")}
 QUIZZES = [(name, language) for name in quizzes.QUIZZES
            for language in quizzes.PAGES]
 
@@ -28,24 +35,27 @@ QUIZZES = [(name, language) for name in quizzes.QUIZZES
 def text_of(name):
     """The text of a page, or all the prose of a notebook."""
     if name.endswith(".ipynb"):
-        return "\n\n".join(cell.source for cell in read(name).cells
+        return "\n\n".join(cell.source for cell in lesson.read(name).cells
                            if cell.cell_type == "markdown")
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def without_code(text):
-    """Markdown without its code blocks."""
-    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+def code_blocks(text):
+    return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def headings(text):
     """All headings of a page, as (number of hashes, words)."""
+    for block in code_blocks(text):
+        text = text.replace(block, "")
     return [(len(hashes), words) for hashes, words in
-            re.findall(r"^(#+) (.+)$", without_code(text), re.MULTILINE)]
+            re.findall(r"^(#+) (.+)$", text, re.MULTILINE)]
 
 
 def links(text):
     """All links and pictures of a page, as (words, target)."""
+    for block in code_blocks(text):
+        text = text.replace(block, "")
     return re.findall(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", text)
 
 
@@ -58,18 +68,49 @@ def anchors(name):
             yield re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-")
 
 
+# --- Length, times, tables ------------------------------------------------
+
+def test_the_front_door_is_short():
+    assert len(text_of("README.md").split()) <= 2700
+
+
+def test_running_times_stand_in_one_place():
+    """In the instructors' table, as the notebooks were saved with."""
+    page = lesson.TIMES_PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- times -->") == 1
+    assert page == lesson.with_times(page), \
+        "run python -m lab.lesson with both notebooks"
+    for name in ["README.md", "lab/README.md", "lab/teaching/HELP.md",
+                 *NOTEBOOKS]:
+        told = re.findall(r"\d[\d.,½]* (?:minutes|seconds)|"
+                          r"(?:half|quarter of) an hour", text_of(name))
+        assert not told, f"{name}: link to the table instead"
+
+
+def test_tables_are_those_of_the_results():
+    found = json.loads(report.RESULTS.read_text(encoding="utf-8"))
+    shown = []
+    for name, language in report.PAGES.items():
+        page = text_of(name)
+        assert page == report.filled(page, found, language), \
+            f"{name}: run python -m lab.benchmark.run --publish"
+        shown += re.findall("<!-- benchmark: (.*?) -->", page)
+    assert set(shown) == set(report.TABLES)
+    assert {row["images"] for row in found["accuracy"]} == {200}
+
+
 def test_the_page_about_scaling_shows_lines_of_the_programs():
-    programs = "\n".join(path.read_text() for path in
-                         sorted((ROOT / "lab/scaling").glob("*.py")))
-    lines = {line.strip() for line in programs.splitlines()}
-    blocks = re.findall("^```python\n(.*?)^```", text_of("lab/SCALING.md"),
-                        re.DOTALL | re.MULTILINE)
+    lines = {line.strip() for name in repository("lab/scaling/*.py")
+             for line in text_of(name).splitlines()}
+    blocks = [block.splitlines()[1:-1] for block in
+              code_blocks(text_of("lab/scaling/README.md"))
+              if block.startswith("```python")]
     assert len(blocks) == 12
-    for line in "".join(blocks).splitlines():
+    for line in sum(blocks, []):
         assert line.strip() in lines, line
 
 
-# Quizzes
+# --- Quizzes --------------------------------------------------------------
 
 @pytest.mark.parametrize("name, language", QUIZZES)
 def test_each_question_has_one_right_answer_and_reasons(name, language):
@@ -93,34 +134,39 @@ def test_the_right_answer_is_not_always_in_the_same_place():
     assert max(map(places.count, set(places))) <= len(places) / 2
 
 
-@pytest.mark.parametrize("language", quizzes.PAGES)
-def test_a_page_shows_the_quizzes_as_they_are(language):
-    page = quizzes.PAGES[language].read_text(encoding="utf-8")
-    assert page == quizzes.with_quizzes(page, language), \
-        "run python -m lab.quizzes.quizzes"
-
-
-def test_a_page_without_the_comments_is_refused():
+def test_pages_show_the_quizzes_and_the_key_as_they_are():
+    for language, file in quizzes.PAGES.items():
+        page = file.read_text(encoding="utf-8")
+        assert page == quizzes.with_quizzes(page, language), \
+            "run python -m lab.quizzes.quizzes"
+    page = quizzes.ANSWERS.read_text(encoding="utf-8")
+    assert page == quizzes.with_key(page)
+    # The key's letters are those of the page.
+    for quiz, shown in re.findall(r"^- (\w+) the lesson: (.*)$",
+                                  quizzes.key(), re.MULTILINE):
+        text = quizzes.as_text(quizzes.questions(quiz))
+        assert re.findall(r"\d+ (\w)", shown) \
+            == re.findall(r"\*\*(\w) is right", text)
     with pytest.raises(ValueError, match="quiz: before"):
-        quizzes.with_quizzes("# A page\n")
+        quizzes.with_quizzes("# A page without the comments\n")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_saved_notebook_holds_both_quizzes(name):
     scripts = ["".join(output.data.get("application/javascript", ""))
-               for cell in code_cells(read(name), "quiz")
+               for cell in lesson.code_cells(lesson.read(name), "quiz")
                for output in cell.outputs if "data" in output]
     for quiz in quizzes.QUIZZES:
         first = quizzes.questions(quiz)[0]["question"]
         assert any(json.dumps(first) in script for script in scripts)
 
 
-# Links, pictures, spelling
+# --- Links, figures, spelling ---------------------------------------------
 
-@pytest.mark.parametrize("name", [*PAGES, *NAMES, *LAB])
+@pytest.mark.parametrize("name", PAGES)
 def test_links_lead_somewhere_and_pictures_have_a_text(name):
     folder = (ROOT / name).parent
-    for words, target in links(without_code(text_of(name))):
+    for words, target in links(text_of(name)):
         if re.match(r"https?:", target):
             continue
         path, _, anchor = target.partition("#")
@@ -132,32 +178,49 @@ def test_links_lead_somewhere_and_pictures_have_a_text(name):
             assert len(words) > 30, target
 
 
-def test_every_picture_is_used_in_the_readme():
-    shown = {target for _, target in links(text_of("README.md"))}
-    for suffix in ("svg", "jpg"):
-        for file in (ROOT / "images").glob(f"*.{suffix}"):
-            assert f"images/{file.name}" in shown
+def test_every_figure_is_drawn_and_shown():
+    saved = set(repository("images/*.svg", "images/*.jpg", "images/*.png"))
+    assert saved == {f"images/{name}" for name in draw.FIGURES}
+    assert saved <= {target for name in PAGES for target in targets(name)}
 
 
-@pytest.mark.parametrize("name", [
-    page for page in [*PAGES, *NAMES, *LAB] if not page.endswith(".no.md")])
-def test_spelling(name):
-    done = subprocess.run(
+@pytest.mark.skipif(
+    f"matplotlib=={matplotlib.__version__}\n"
+    not in (ROOT / "requirements.txt").read_text(),
+    reason="each matplotlib draws a little differently")
+def test_the_saved_figures_are_what_the_script_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "FOLDER", tmp_path)
+    draw.main()
+    for name in draw.FIGURES:
+        drawn, saved = tmp_path / name, ROOT / "images" / name
+        if name.endswith(".svg"):
+            assert drawn.read_bytes() == saved.read_bytes(), name
+        else:  # processors differ in the last digit, and so may single pixels
+            one, other = (np.asarray(Image.open(file)).astype(float)
+                          for file in (drawn, saved))
+            assert one.shape == other.shape
+            assert np.abs(one - other).mean() < 0.5, name
+
+
+def misspelt(folder):
+    """What codespell says about the files of a folder."""
+    return subprocess.run(
         [sys.executable, "-m", "codespell_lib", "--builtin",
-         "clear,rare,informal", "-"],
-        input=text_of(name), capture_output=True, text=True, cwd=ROOT,
-        encoding="utf-8", check=False)
-    assert done.returncode == 0 and not done.stdout, done.stdout
+         "clear,rare,informal", folder], capture_output=True, text=True,
+        cwd=ROOT, encoding="utf-8", check=False).stdout
 
 
-def test_the_spelling_check_finds_a_mistake():
-    done = subprocess.run([sys.executable, "-m", "codespell_lib", "-"],
-                          input="a segmenation netwrok", text=True,
-                          capture_output=True, cwd=ROOT, check=False)
-    assert "network" in done.stdout
+def test_spelling(tmp_path):
+    for name in PAGES:
+        if not name.endswith(".no.md"):
+            page = tmp_path / name.replace("/", " ")
+            page.with_suffix(".md").write_text(text_of(name), "utf-8")
+    assert misspelt(tmp_path) == ""
+    (tmp_path / "mistake.md").write_text("a segmenation netwrok")
+    assert "network" in misspelt(tmp_path)
 
 
-# What other tools read
+# --- What other tools read ------------------------------------------------
 
 def test_the_dev_container_installs_as_the_readme_does():
     container = json.loads(text_of(".devcontainer/devcontainer.json"))
@@ -175,21 +238,15 @@ def test_the_citation_can_be_read():
     assert citation["title"] == text_of("README.md").splitlines()[0][2:]
 
 
-# Slides
-
-@pytest.mark.parametrize("name", NAMES)
-def test_each_section_begins_a_slide(name):
-    for cell in read(name).cells:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_slides_show_figures_and_networks_but_not_the_code_of_plots(name):
+    for cell in lesson.read(name).cells:  # each section begins a slide
         kind = cell.metadata["slideshow"]["slide_type"]
         if re.match(r"#{1,2} ", cell.source) \
                 and cell.cell_type == "markdown":
             assert kind == "slide", cell.source
         else:
             assert kind in ("slide", "subslide", "-", "notes", "skip")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_slides_show_figures_and_networks_but_not_the_code_of_plots(name):
     exporter = SlidesExporter(config=Config(TagRemovePreprocessor={
         "enabled": True, "remove_input_tags": {"plots"}}))
     slides, _ = exporter.from_filename(str(ROOT / name))
@@ -200,55 +257,36 @@ def test_slides_show_figures_and_networks_but_not_the_code_of_plots(name):
     assert "SegNet(" in words and "def show_history" not in words
 
 
-# Translations
+# --- Translations ---------------------------------------------------------
 
-def sections(text):
-    """The parts of a page between its headings, code blocks included."""
-    return re.split(r"^#+ .+$", text, flags=re.MULTILINE)
+def targets(name):
+    """All link targets of a page, files as seen from the top folder.
 
-
-def code_blocks(text):
-    return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
-
-
-def targets_from_the_top(name):
-    """All link targets of a page, seen from the top of the repository.
-
-    Anchors are left out, for a translated heading has another one.
+    A translated page stands for its original. Anchors are left out, for a
+    translated heading has another one.
     """
-    folder = (ROOT / name).parent
     for _, target in links(text_of(name)):
-        if re.match("https?:", target):
-            yield target
-        else:
-            path = target.partition("#")[0]
-            yield (folder / path).resolve() if path else "this page"
+        path = target.partition("#")[0]
+        if path and not re.match("https?:", target):
+            target = posixpath.normpath(posixpath.join(
+                posixpath.dirname(name), path))
+            target = ORIGINALS.get(target, target)
+        yield target if path else name
 
 
-TRANSLATIONS = sorted(path.name for path in
-                      (ROOT / "translations").glob("README.*.md"))
-
-
-@pytest.mark.parametrize("translation", TRANSLATIONS)
+@pytest.mark.parametrize("translation", ORIGINALS)
 def test_a_translation_has_all_that_the_original_has(translation):
-    name = f"translations/{translation}"
-    ours, theirs = text_of("README.md"), text_of(name)
+    original = ORIGINALS[translation]
+    ours, theirs = text_of(original), text_of(translation)
     assert [hashes for hashes, _ in headings(ours)] \
         == [hashes for hashes, _ in headings(theirs)]
     assert code_blocks(ours) == code_blocks(theirs)
-    here = {ROOT / "README.md", ROOT / name, "this page"}
-    assert [target for target in targets_from_the_top("README.md")
-            if target not in here] \
-        == [target for target in targets_from_the_top(name)
-            if target not in here]
+    here = {original, translation}
+    assert [target for target in targets(original) if target not in here] \
+        == [target for target in targets(translation) if target not in here]
     assert ours.count("\n|") == theirs.count("\n|")
-
-
-@pytest.mark.parametrize("translation", TRANSLATIONS)
-def test_a_translation_has_the_same_numbers(translation):
-    ours = sections(text_of("README.md"))
-    theirs = sections(text_of(f"translations/{translation}"))
-    for one, other in zip(ours, theirs, strict=True):
+    for one, other in zip(*(re.split(r"^#+ .+$", text, flags=re.MULTILINE)
+                            for text in (ours, theirs)), strict=True):
         # Digits alone: 0.95 and 0,95, 12,288 and 12 288 are the same.
         assert sorted(re.findall(r"\d+", one)) \
             == sorted(re.findall(r"\d+", other)), other

@@ -9,17 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TRIED, assert_one_sentence
-from notebooks import NAMES, ROOT, run
+from conftest import (
+    MEGABYTES,
+    SHORT,
+    TRIED,
+    assert_one_sentence,
+    hammer,
+    most_memory,
+    trials,
+)
 from PIL import Image
-from test_lesson import SHORT
 
-import data
-from data import DataError
-from data.synthetic import dermoscopy
+from data import DataError, pictures
+from data.synthetic import moles
+from lab import lesson
 
-MOLE, _ = dermoscopy.draw(np.random.default_rng(0), 0, (48, 64))
-COLOUR = Image.fromarray(MOLE)
+MOLE, LESION = moles.draw(np.random.default_rng(0), 0, (48, 64))
+COLOUR, MASK = Image.fromarray(MOLE), Image.fromarray(LESION)
 GREY = COLOUR.convert("L")
 DEEP = np.uint16(np.asarray(GREY)) * 257  # 0…255 becomes 0…65535
 
@@ -31,24 +37,22 @@ def saved(picture, kind, **options):
     return file.getvalue()
 
 
-def frames():
-    """Three frames of an animation; the first is the mole."""
-    return {"save_all": True,
-            "append_images": [Image.new("RGB", COLOUR.size, colour)
-                              for colour in ("red", "blue")]}
+# Three frames of an animation; the first is the mole.
+FRAMES = {"save_all": True,
+          "append_images": [Image.new("RGB", COLOUR.size, colour)
+                            for colour in ("red", "blue")]}
+# How a phone turned the picture that it says to turn back, 2 to 8.
+TURNS = [Image.Transpose[name] for name in (
+    "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE",
+    "ROTATE_90", "TRANSVERSE", "ROTATE_270")]
 
 
 def turned(orientation):
     """A JPEG as phones save it: the EXIF data say how to turn it."""
-    back = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT,
-            3: Image.Transpose.ROTATE_180,
-            4: Image.Transpose.FLIP_TOP_BOTTOM,
-            5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
-            7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = COLOUR if back[orientation] is None \
-        else COLOUR.transpose(back[orientation])
+    stored = COLOUR if orientation == 1 \
+        else COLOUR.transpose(TURNS[orientation - 2])
     return saved(stored, "JPEG", exif=exif, quality=95)
 
 
@@ -65,9 +69,9 @@ READABLE = {
     "mole.avif": (saved(COLOUR, "AVIF", quality=95), 5),
     "mole.heic": (Path(__file__).with_name("mole.heic").read_bytes(), 5),
     "palette.png": (saved(COLOUR.quantize(255), "PNG"), 5),
-    "animated.gif": (saved(COLOUR, "GIF", **frames()), 6),
-    "animated.webp": (saved(COLOUR, "WEBP", lossless=True, **frames()), 0),
-    "pages.tif": (saved(COLOUR, "TIFF", **frames()), 0),
+    "animated.gif": (saved(COLOUR, "GIF", **FRAMES), 6),
+    "animated.webp": (saved(COLOUR, "WEBP", lossless=True, **FRAMES), 0),
+    "pages.tif": (saved(COLOUR, "TIFF", **FRAMES), 0),
     "cmyk.tif": (saved(COLOUR.convert("CMYK"), "TIFF"), 3),
     "cmyk.jpg": (saved(COLOUR.convert("CMYK"), "JPEG", quality=95), 5),
     "opaque.png": (saved(COLOUR.convert("RGBA"), "PNG"), 0),
@@ -88,25 +92,22 @@ ODD_SHAPES = {
     "black.png": saved(Image.new("I;16", (9, 9)), "PNG")}
 
 
-def png_of(width, height):
-    """A black 1-bit PNG of any size, which is tiny when compressed."""
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content \
-            + struct.pack(">I", zlib.crc32(kind + content))
-
-    packer = zlib.compressobj(9)
-    row = bytes(1 + (width + 7) // 8)
-    rows = [packer.compress(row * 100) for _ in range(height // 100)]
-    return (b"\x89PNG\r\n\x1a\n"
-            + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0,
-                                         0, 0))
-            + chunk(b"IDAT", b"".join(rows) + packer.flush())
-            + chunk(b"IEND", b""))
+def claiming(kind, width, height):
+    """A small picture file whose header claims a huge size."""
+    content = bytearray(saved(Image.new("RGB", (4, 4)), kind))
+    if kind == "BMP":
+        struct.pack_into("<ii", content, 18, width, height)
+    elif kind == "GIF":
+        struct.pack_into("<HH", content, 6, width, height)
+    else:  # PNG: the size, and the CRC of the header chunk
+        struct.pack_into(">II", content, 16, width, height)
+        struct.pack_into(">I", content, 29, zlib.crc32(content[12:29]))
+    return bytes(content)
 
 
 UNREADABLE = {
-    "20000x20000.png": png_of(20_000, 20_000),
-    "10000x9000.png": png_of(10_000, 9_000),
+    "20000x20000.png": claiming("PNG", 20_000, 20_000),
+    "10000x9000.png": claiming("PNG", 10_000, 9_000),
     "text.jpg": b"This is no picture.",
     "page.png": b"<!doctype html><title>Sign in</title>",
     "empty.png": b"",
@@ -119,7 +120,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("name", READABLE)
 def test_a_picture_is_read_right(name):
     content, tolerance = READABLE[name]
-    image = data.read_image(io.BytesIO(content))
+    image = pictures.read_image(io.BytesIO(content))
     assert image.shape == MOLE.shape and image.dtype == np.uint8
     error = np.abs(image.astype(float) - MOLE).mean()
     assert error <= tolerance
@@ -128,7 +129,7 @@ def test_a_picture_is_read_right(name):
 
 @pytest.mark.parametrize("name", GREYS)
 def test_a_grey_picture_is_read_right(name):
-    image = data.read_image(io.BytesIO(GREYS[name]))
+    image = pictures.read_image(io.BytesIO(GREYS[name]))
     assert image.shape == MOLE.shape
     assert (image == image[..., :1]).all()
     grey = np.asarray(GREY).astype(float)
@@ -142,14 +143,14 @@ def test_what_is_transparent_becomes_white():
     picture = COLOUR.convert("RGBA")
     picture.putalpha(Image.new("L", COLOUR.size, 0))
     for kind in ("PNG", "WEBP", "TIFF"):
-        image = data.read_image(io.BytesIO(saved(picture, kind)))
+        image = pictures.read_image(io.BytesIO(saved(picture, kind)))
         assert (image == 255).all()
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_what_is_no_picture_gets_a_sentence(name):
     with pytest.raises(DataError, match=name) as error:
-        data.read_image(io.BytesIO(UNREADABLE[name]), name)
+        pictures.read_image(io.BytesIO(UNREADABLE[name]), name)
     assert_one_sentence(error.value)
     assert "Ghostscript" not in str(error.value)  # nor is it looked for
     assert ("million pixels" in str(error.value)) == ("0000x" in name)
@@ -159,56 +160,102 @@ def test_what_is_no_picture_gets_a_sentence(name):
 def test_a_missing_picture_and_a_folder_get_a_sentence(tmp_path):
     for path in (tmp_path / "nowhere.png", tmp_path):
         with pytest.raises(DataError, match="cannot be read") as error:
-            data.read_image(path)
+            pictures.read_image(path)
         assert_one_sentence(error.value)
 
 
+def read_or_refused(content):
+    """Read these bytes as an image and as a mask: an array or a sentence.
+
+    Returns how often there was an array.
+    """
+    read = 0
+    for reader, dtype, sides in [(pictures.read_image, np.uint8, 3),
+                                 (pictures.read_mask, bool, 2)]:
+        try:
+            pixels = reader(io.BytesIO(content))
+        except DataError as error:
+            assert_one_sentence(error)
+        else:
+            assert pixels.dtype == dtype and pixels.ndim == sides
+            read += 1
+    return read
+
+
+@trials(300, 1200, 4000)
+def test_a_damaged_picture_is_read_or_refused(trials):
+    originals = [content for content, _ in READABLE.values()]
+    originals += [*GREYS.values(), saved(MASK, "BMP"), saved(MASK, "PNG")]
+    assert {read_or_refused(content) for content in originals} == {2}
+    read = []
+    hammer(lambda content: read.append(read_or_refused(content)), originals,
+           trials, "damaged pictures")
+    assert 0 < sum(read) < 2 * len(read)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "GIF", "PNG"])
+@pytest.mark.parametrize("size", [(65000, 65000), (12000, 12000),
+                                  (9400, 9500), (60000, 1), (0, 7)])
+def test_a_huge_declared_size_takes_little_memory(kind, size):
+    before, _ = most_memory()
+    read_or_refused(claiming(kind, *size))
+    after, _ = most_memory()
+    assert after < before + MEGABYTES
+    TRIED["pictures with a false size"] += 1
+
+
+def test_a_mask_that_is_shrunk_is_cut_at_half():
+    mask = np.zeros((4, 8), bool)
+    mask[:, :5] = True
+    small = pictures.resize_mask(mask, (2, 4))
+    assert small.tolist() == [[True, True, True, False]] * 2
+
+
 PEAK = """
-import re, sys
-from pathlib import Path
-import data
+import data, re, sys
 data.read_image(sys.argv[1])
-status = Path("/proc/self/status").read_text()
-[kilobytes] = re.findall(r"VmHWM:\\s*(\\d+)", status)
-print(int(kilobytes) / 2**20)
+print(*re.findall(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/status").exists(),
                     reason="Linux tells how much memory was used")
 def test_the_largest_picture_takes_the_memory_that_is_promised(tmp_path):
     largest = tmp_path / "largest.png"
-    largest.write_bytes(png_of(9400, 9500))
-    gigabytes = subprocess.run(
-        [sys.executable, "-c", PEAK, largest], cwd=ROOT, check=True,
+    Image.new("1", (9400, 9500)).save(largest)
+    kilobytes = subprocess.run(
+        [sys.executable, "-c", PEAK, largest], cwd=lesson.ROOT, check=True,
         capture_output=True, text=True).stdout
-    assert float(gigabytes) < 1.5
+    assert int(kilobytes) / 2**20 < 1.5
 
 
 SEGMENT_ALL = """
 plt.show = lambda: print("a mask")
 for path in sorted(Path({folder!r}).iterdir()):
-    segment_file(path, path.name)
-    plt.close("all")
-for path in sorted(Path({folder!r}).iterdir()):  # as the button does
-    segment_file(io.BytesIO(path.read_bytes()), path.name)
-    plt.close("all")
+    for file in (path, io.BytesIO(path.read_bytes())):  # as the button does
+        segment_file(file, path.name)
+        plt.close("all")
 """
 
 
 @pytest.mark.parametrize("name", [
-    NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
+    pytest.param(lesson.PYTORCH, marks=pytest.mark.full),
+    pytest.param(lesson.TENSORFLOW, marks=pytest.mark.slow)])
 def test_the_notebook_gives_a_mask_or_a_sentence(name, tmp_path):
     readable = {kind: content for kind, (content, _) in READABLE.items()}
     readable |= GREYS | ODD_SHAPES
     for kind, content in (readable | UNREADABLE).items():
         (tmp_path / kind).write_bytes(content)
-    printed = run(name, SHORT.format(picture=""),
-                  SEGMENT_ALL.format(folder=str(tmp_path))).splitlines()
-    expected = sorted(readable | UNREADABLE) * 2
+    notebook = lesson.read(name)
+    [cell] = lesson.code_cells(notebook, "picture")
+    del notebook.cells[notebook.cells.index(cell) + 1:]
+    printed = lesson.run(
+        notebook, after={"parameters": SHORT},
+        last=SEGMENT_ALL.format(folder=str(tmp_path))).splitlines()
+    expected = sorted([*readable, *UNREADABLE] * 2)
     assert len(printed) == len(expected)
-    for line, kind in zip(printed, expected, strict=True):
+    for line, kind in zip(printed, expected):
         if kind in readable:
             assert line == "a mask", kind
         else:

@@ -2,8 +2,9 @@
 
 import re
 
-from notebooks import ROOT
 from packaging.requirements import Requirement
+
+from lab.lesson import ROOT
 
 LINES = (ROOT / "requirements.txt").read_text().splitlines()
 PINS = [Requirement(line.split("#")[0]) for line in LINES
@@ -14,15 +15,11 @@ ENTRIES = re.findall(r"^([a-z0-9][\w.-]*==\S+)(.*(?:\n +--hash=.*)+)", LOCK,
                      re.MULTILINE)
 
 
-def test_every_package_is_pinned_to_one_version():
+def test_every_package_is_pinned_and_locked():
+    locked = {entry for entry, _ in ENTRIES}
     assert len(PINS) > 20
     for pin in PINS:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
-
-
-def test_the_lock_has_every_pin():
-    locked = {entry for entry, _ in ENTRIES}
-    for pin in PINS:
         assert f"{pin.name}{pin.specifier}" in locked, pin
 
 

@@ -15,10 +15,10 @@ import zipfile
 import numpy as np
 import psutil
 import pytest
-from notebooks import ROOT
 from safetensors.numpy import load_file
 
-from lab.scaling import lesson
+from lab.lesson import ROOT
+from lab.scaling import shared
 
 EPOCHS = 3
 # The largest difference of the training loss that was measured is 0.0003.
@@ -70,6 +70,7 @@ def size_of_moments(file):
                if array.ndim) ** 0.5
 
 
+@pytest.mark.full
 def test_two_processes_learn_what_one_does(alone, tmp_path):
     framework, expected, file = alone
     found = finished(framework, 2, tmp_path / "shared")
@@ -84,6 +85,7 @@ def test_two_processes_learn_what_one_does(alone, tmp_path):
         / size_of_moments(file) < 1.4
 
 
+@pytest.mark.full
 def test_a_killed_process_ends_the_training(alone, tmp_path):
     framework, expected, _ = alone
     checkpoint = tmp_path / "checkpoint"
@@ -110,17 +112,17 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     assert abs(rest[3][0] - expected[3][0]) < tolerance
 
 
-# Bad input
+# --- Bad input ------------------------------------------------------------
 
 @pytest.mark.parametrize("arguments, sentence", [
     (["--size", "50", "60", "--checkpoint", "x"], "multiples of 16"),
     (["--epochs", "0", "--checkpoint", "x"], "1 or more"),
     (["--checkpoint", "no/such/folder/x"], "does not exist"),
 ])
-def test_bad_arguments_get_a_sentence(arguments, sentence, capsys):
-    parser = lesson.arguments("a program")
+def test_bad_arguments_get_a_sentence(arguments, sentence):
+    parser = shared.arguments("a program")
     with pytest.raises(SystemExit, match=sentence):
-        lesson.checked(parser.parse_args(arguments))
+        shared.checked(parser.parse_args(arguments))
 
 
 class Stored:
@@ -139,26 +141,27 @@ class Stored:
 def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
     file = tmp_path / "notes.txt"
     file.write_text("mine")
-    options = lesson.arguments("").parse_args(["--checkpoint", str(file)])
+    options = shared.arguments("").parse_args(["--checkpoint", str(file)])
     for error in (EOFError(), KeyError("rows"), ValueError()):
         with pytest.raises(SystemExit, match="is not a checkpoint"):
-            lesson.resume(Stored(error=error), options)
+            shared.resume(Stored(error=error), options)
     assert file.read_text() == "mine"
 
 
 def test_a_finished_training_says_so(tmp_path, capsys):
     file = tmp_path / "checkpoint"
     file.write_text("")
-    options = lesson.checked(lesson.arguments("").parse_args(
+    options = shared.checked(shared.arguments("").parse_args(
         ["--checkpoint", str(file), "--epochs", "3"]))
-    lesson.resume(Stored(options.settings), options)
+    shared.resume(Stored(options.settings), options)
     assert "holds all 3 epochs already" in capsys.readouterr().out
     options.epochs = 5
-    options = lesson.checked(options)
+    options = shared.checked(options)
     with pytest.raises(SystemExit, match="began with --epochs 3 --size 96"):
-        lesson.resume(Stored(options.settings), options)
+        shared.resume(Stored(options.settings), options)
 
 
+@pytest.mark.full
 def test_a_wrong_start_gets_a_sentence():
     program = [sys.executable, "-m", "lab.scaling.train_pytorch",
                "--checkpoint", "x"]

@@ -1,0 +1,206 @@
+"""Synthetic pictures: the same everywhere, of their kind, exact masks."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import tree
+from PIL import Image
+from scipy import ndimage
+
+from data import mads, ph2
+from data.synthetic import moles, people
+
+SIZE = (96, 128)
+
+
+@pytest.mark.parametrize(("draw", "least", "most"), [
+    *((partial(moles.draw, diagnosis=diagnosis), 0.005, 0.95)
+      for diagnosis in range(3)),
+    *((partial(people.draw, category=category), 0.02, 0.4)
+      for category in [None, *mads.EXPECTED])])
+def test_draws_an_image_and_one_shape(draw, least, most):
+    for seed in range(8):
+        image, mask = draw(np.random.default_rng(seed), size=SIZE)
+        assert image.shape == (*SIZE, 3)
+        assert image.dtype == np.uint8
+        assert image.std() > 5
+        assert mask.shape == SIZE
+        assert mask.dtype == bool
+        assert least < mask.mean() < most
+        if draw.func is moles.draw:  # in one piece, without holes
+            assert ndimage.label(mask)[1] == 1
+            assert np.array_equal(ndimage.binary_fill_holes(mask), mask)
+        else:
+            pieces, _ = ndimage.label(mask, np.ones((3, 3)))
+            assert np.bincount(pieces[mask]).max() > 0.97 * mask.sum()
+
+
+def write_moles(folder, seed):
+    moles.write_dataset(folder, count=6, size=(48, 64), seed=seed)
+    drawn = moles.draw_many(8, (48, 64), seed, varied=True)
+    for number, (diagnosis, image, mask) in enumerate(drawn):
+        np.savez(folder / f"{number}.npz", diagnosis, image, mask)
+
+
+def write_people(folder, seed):
+    people.write_dataset(folder, sequences=2, frames=1, size=(48, 64),
+                         seed=seed)
+
+
+@pytest.mark.parametrize("write", [write_moles, write_people])
+def test_the_seed_decides_alone_on_any_number_of_workers(write, tmp_path,
+                                                         monkeypatch):
+    drawn = {}
+    for seed, workers in [(3, 1), (3, 2), (4, 1)]:
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", str(workers))
+        folder = tmp_path / f"{seed} {workers}"
+        write(folder, seed)
+        drawn[seed, workers] = tree(folder)
+    assert drawn[3, 1] == drawn[3, 2]
+    pictures = [name for name in drawn[3, 1]
+                if not name.endswith((".txt", ".csv"))]
+    for name in pictures:  # another seed: all others
+        assert drawn[3, 1][name] != drawn[4, 1].get(name), name
+
+
+# --- Moles ---------------------------------------------------------------
+
+@pytest.mark.parametrize("effect", moles.RARE,
+                         ids=lambda effect: effect.__name__)
+def test_every_rare_effect_shows_when_it_is_drawn(effect, monkeypatch):
+    def drawn(share):
+        monkeypatch.setattr(moles, "RARE", dict.fromkeys(moles.RARE, 0.0)
+                            | {effect: share})
+        return [moles.draw(np.random.default_rng(seed), 0, (48, 64),
+                           varied=True)[0] for seed in range(5)]
+
+    different = [np.abs(np.int16(image) - other).max() > 60
+                 for image, other in zip(drawn(0), drawn(1))]
+    assert sum(different) >= 3
+
+
+def test_varied_pictures_show_tiny_lesions_and_the_sample_none():
+    def areas(varied):
+        return np.array([mask.mean() for _, _, mask in moles.draw_many(
+            150, (48, 64), seed=2, varied=varied)])
+
+    assert (areas(True) < 0.035).sum() >= 3
+    assert areas(False).min() > 0.035
+
+
+def test_lesions_look_like_what_they_are(drawn_sample, tmp_path):
+    samples = ph2.read(drawn_sample, (48, 64), "synthetic sample", tmp_path)
+    groups, area, colours, darker = samples.groups, [], [], []
+    for image, mask in zip(samples.images, samples.masks):
+        area.append(mask.mean())
+        colours.append(image[mask].std(axis=0).mean())
+        ring = ndimage.binary_dilation(mask, iterations=4) & ~mask
+        if ring.any():
+            darker.append(image[mask].mean() < image[ring].mean())
+    common, atypical, melanoma = (
+        np.array([area, colours])[:, groups == name].mean(1)
+        for name in ph2.DIAGNOSES)
+    assert melanoma[0] > 1.3 * atypical[0] and atypical[0] > common[0]
+    assert melanoma[1] > common[1]
+    assert np.mean(darker) > 0.9
+
+
+# --- People --------------------------------------------------------------
+
+def perform(seed, category="Jazz", frames=(45, 90, 135), cameras=(0,)):
+    """Images (signed, to subtract them) and masks of one performance."""
+    return [(np.int16(image), mask) for *_, image, mask in people.perform(
+        np.random.default_rng(seed), category, frames, cameras, SIZE)]
+
+
+def overlap(first, second):
+    """Intersection over union of two masks."""
+    return (first & second).sum() / (first | second).sum()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_camera_stays_the_same_while_the_person_moves(seed):
+    images, masks = zip(*perform(seed))
+    nobody = ~ndimage.binary_dilation(np.any(masks, axis=0), iterations=3)
+    nobody[SIZE[0] // 2:] = False  # shadows move, too
+    wall = [image[nobody] for image in images]
+    for before, after in zip(wall, wall[1:]):
+        assert abs(after.mean(0) - before.mean(0)).max() < 0.5  # exposure
+        assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
+    noise = [np.std(after - before) for before, after in
+             zip(wall, wall[1:])]
+    assert max(noise) < 1.05 * min(noise) + 0.1
+    for before, after in zip(masks, masks[1:]):
+        assert overlap(before, after) < 0.9
+
+
+def test_a_person_moves_smoothly_on_bones_that_keep_their_lengths():
+    generator = np.random.default_rng(0)
+    keys = [people.pose(generator, 1) for _ in range(5)]
+    joints = [people.skeleton(people.moment(keys, time), 70)[1]
+              for time in np.linspace(0, 4, 200)]
+    places = np.array([list(joint.values()) for joint in joints])
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=-1)
+    assert steps.max() < 0.15
+    assert steps.max(0).min() > 0.002
+    for now in joints:
+        for side in people.SIDES:
+            for first, second, length in [
+                    ("hip", "knee", people.THIGH),
+                    ("knee", "ankle", people.SHANK),
+                    ("shoulder", "elbow", people.UPPER_ARM)]:
+                bone = now[first, side] - now[second, side]
+                assert np.linalg.norm(bone) == pytest.approx(length)
+        lowest = min(now["ankle", side][1] for side in people.SIDES)
+        assert lowest == pytest.approx(people.ANKLE)
+
+
+def test_three_cameras_see_different_silhouettes():
+    def shape(mask):
+        """The silhouette cut out and brought to one size."""
+        box = Image.fromarray(mask).convert("L")
+        return np.asarray(box.resize((48, 48), box=box.getbbox())) > 127
+
+    alike = []
+    for seed in range(4):
+        first, second, third = (shape(mask) for _, mask in perform(
+            seed, frames=[45], cameras=range(3)))
+        alike += [overlap(first, second), overlap(second, third)]
+    assert np.mean(alike) < 0.7
+
+
+@pytest.mark.parametrize("category", [None, "HipHop", "Kata"])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_mask_is_what_the_person_covers(category, seed, monkeypatch):
+    [(shown, mask)] = perform(seed, category, [50])
+    expose = people.expose
+    monkeypatch.setattr(people, "expose", lambda scene, moments, *more:
+                        expose(scene, [[]], *more))
+    [(empty, nobody)] = perform(seed, category, [50])
+    assert not nobody.any()
+    change = (shown - empty).mean(2)
+    inside = ndimage.binary_erosion(mask)
+    outside = ~ndimage.binary_dilation(mask, iterations=2)
+    assert (abs(change[inside]) > 2).mean() > 0.9
+    assert change[outside].max() < 1  # nothing but shadow
+    assert (change[outside] < -2).mean() < 0.2
+
+
+def test_the_sequences_of_a_category_share_their_place_not_their_person(
+        tmp_path):
+    people.write_dataset(tmp_path, sequences=6, frames=1, size=(48, 64))
+    pictures, masks = (
+        {path.name.split("_")[1]: np.asarray(Image.open(path), float)
+         for path in tmp_path.rglob(f"{kind}/*_C0_00045.png")}
+        for kind in ("images", "masks"))
+
+    def apart(one, other, both):
+        """How far two pictures are apart, on both persons or on neither."""
+        persons = [masks[name][..., 0] > 0 for name in (one, other)]
+        pixels = np.all(persons, 0) if both else ~np.any(persons, 0)
+        return np.median(np.abs(pictures[one] - pictures[other])[pixels])
+
+    assert apart("HipHop1", "HipHop2", both=False) < 8
+    assert apart("HipHop1", "HipHop2", both=True) > 8
+    assert apart("HipHop1", "Jazz1", both=False) > 20
