@@ -196,8 +196,7 @@ def cached(file):
 def keep(file, images, masks):
     """Keep images and masks in a cache, if the disk allows it."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole(file) as part:
+        with locked(file), whole(file) as part:
             np.savez(part, images=images, masks=masks)
-    except OSError:  # a full disk only makes the next start slower
+    except (OSError, DataError):  # it only makes the next start slower
         pass

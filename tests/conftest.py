@@ -152,7 +152,7 @@ def whole_ph2(tmp_path_factory):
 
 def tree(folder):
     """Every file below a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes()
+    return {path.relative_to(folder).as_posix(): path.read_bytes()
             for path in folder.rglob("*") if path.is_file()}
 
 

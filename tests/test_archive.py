@@ -28,7 +28,7 @@ from conftest import (
     visible,
 )
 
-from data import DataError, archive
+from data import DataError, archive, ph2
 
 MEMBERS = [("PH2/PH2_dataset.txt", b"|| IMD002 ||  || 0 ||\n" * 40),
            ("PH2/IMD002.bmp", bytes(range(256)) * 20),
@@ -400,3 +400,31 @@ def test_half_a_download_of_a_killed_run_is_removed(server, target):
     with pytest.raises(DataError, match="answered 404"):
         archive.fetch([server.mirror("gone.zip")], target)
     assert list(half.parent.iterdir()) == []
+
+
+def test_other_contents_than_those_known_are_refused(server, zip_bytes,
+                                                     whole_ph2, target):
+    """Where the archive has no checksum, its images and masks have one."""
+    server.pages["PH2.zip"] = (200, zip_bytes, None)
+    right = archive.digest(whole_ph2, ph2.FILE_NAME)
+    for sha256, refused in [("0" * 64, True), (right, False)]:
+        mirror = server.mirror("PH2.zip")._replace(
+            contents=archive.Contents(ph2.FILE_NAME, sha256))
+        if refused:
+            with pytest.raises(DataError, match="does not hold the files"):
+                archive.fetch([mirror], target)
+            assert not target.exists()
+        else:
+            archive.fetch([mirror], target)
+            assert tree(target) == tree(whole_ph2)
+    # A folder that is called otherwise changes nothing, another mask does.
+    other = shutil.copytree(whole_ph2, target.parent / "other")
+    next(other.rglob("IMD007")).rename(other / "renamed")
+    assert archive.digest(other, ph2.FILE_NAME) == right
+    next(other.rglob("*_lesion.bmp")).write_bytes(b"another")
+    assert archive.digest(other, ph2.FILE_NAME) != right
+
+
+def test_every_mirror_of_ph2_has_a_checksum():
+    for mirror in ph2.MIRRORS:
+        assert mirror.checksum or mirror.contents

@@ -121,8 +121,7 @@ def test_a_training_that_never_got_there_says_never():
            "training": [{"method": "U-Net", "seconds": 9.0, "epoch": 1.0,
                          "enough": None, "weights": 7,
                          "images_per_second": 3.0}]}
-    [row] = report.speed([run])
-    assert "| never |" in report.speed_table({"speed": [row]})
+    assert "| never |" in report.speed_table({"speed": report.speed([run])})
 
 
 # --- Levers ---------------------------------------------------------------

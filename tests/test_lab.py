@@ -33,10 +33,12 @@ def read(*parts):
 
 
 def graded(notebook):
-    """{task: points} of the cells that nbgrader grades."""
-    return {cell.metadata.nbgrader.grade_id.removesuffix("_check"):
-            cell.metadata.nbgrader.points for cell in notebook.cells
-            if cell.metadata.get("nbgrader", {}).get("grade")}
+    """[(task, its points or None)] of the cells with tasks, in order."""
+    return [(task, cell.metadata.nbgrader.get("points"))
+            for cell in notebook.cells
+            for task in [cell.metadata.get("nbgrader", {})
+                         .get("grade_id", "").removesuffix("_check")]
+            if task in POINTS]
 
 
 # --- Made from the solution -----------------------------------------------
@@ -68,17 +70,10 @@ def test_the_assignment_gives_no_answer_away(name):
 
 @BOTH
 def test_every_answer_is_followed_by_its_check(name):
-    kinds = [(cell.metadata.nbgrader.grade_id.removesuffix("_check"),
-              cell.metadata.nbgrader.grade)
-             for cell in read("lab", name).cells
-             if cell.metadata.get("nbgrader", {}).get("grade_id", "")
-             .removesuffix("_check") in POINTS]
-    assert graded(read("lab", name)) == POINTS
-    tasks = [task for task in POINTS if task != "target"]
-    expected = [(task, checked) for task in tasks
-                for checked in (False, True)]
-    expected.insert(-2, ("target", True))
-    assert kinds == expected
+    expected = [(task, points) for task in POINTS
+                for points in (None, POINTS[task])]
+    expected.remove(("target", None))  # it checks the answers before
+    assert graded(read("lab", name)) == expected
 
 
 def test_both_solutions_tell_and_ask_the_same():

@@ -28,8 +28,6 @@ PAGES = repository("*.md", "*.ipynb")
 ORIGINALS = {"lab/quizzes/README.no.md": "lab/quizzes/README.md",
              **dict.fromkeys(repository("translations/README.*.md"),
                              "README.md")}
-QUIZZES = [(name, language) for name in quizzes.QUIZZES
-           for language in quizzes.PAGES]
 
 
 def text_of(name):
@@ -44,19 +42,20 @@ def code_blocks(text):
     return re.findall(r"^```.*?^```", text, flags=re.DOTALL | re.MULTILINE)
 
 
+def without_code(text):
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
 def headings(text):
     """All headings of a page, as (number of hashes, words)."""
-    for block in code_blocks(text):
-        text = text.replace(block, "")
     return [(len(hashes), words) for hashes, words in
-            re.findall(r"^(#+) (.+)$", text, re.MULTILINE)]
+            re.findall(r"^(#+) (.+)$", without_code(text), re.MULTILINE)]
 
 
 def links(text):
     """All links and pictures of a page, as (words, target)."""
-    for block in code_blocks(text):
-        text = text.replace(block, "")
-    return re.findall(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", text)
+    return re.findall(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)",
+                      without_code(text))
 
 
 def anchors(name):
@@ -112,25 +111,22 @@ def test_the_page_about_scaling_shows_lines_of_the_programs():
 
 # --- Quizzes --------------------------------------------------------------
 
-@pytest.mark.parametrize("name, language", QUIZZES)
-def test_each_question_has_one_right_answer_and_reasons(name, language):
-    quiz = quizzes.questions(name, language)
-    assert len(quiz) >= 8
-    assert len({question["question"] for question in quiz}) == len(quiz)
-    for question in quiz:
-        answers = question["answers"]
-        assert question["type"] == "multiple_choice"
-        assert len(answers) >= 3
-        assert [answer["correct"] for answer in answers].count(True) == 1
-        assert len({answer["answer"] for answer in answers}) == len(answers)
-        for answer in answers:
-            assert len(answer["feedback"]) > 20, question
-
-
-def test_the_right_answer_is_not_always_in_the_same_place():
-    places = [[answer["correct"] for answer in question["answers"]]
-              .index(True) for name in quizzes.QUIZZES
-              for question in quizzes.questions(name)]
+@pytest.mark.parametrize("language", quizzes.PAGES)
+def test_each_question_has_one_right_answer_and_reasons(language):
+    places = []  # of the right answers
+    for name in quizzes.QUIZZES:
+        quiz = quizzes.questions(name, language)
+        assert len(quiz) >= 8
+        assert len({question["question"] for question in quiz}) == len(quiz)
+        for question in quiz:
+            assert question["type"] == "multiple_choice"
+            texts, reasons, right = (
+                [answer[key] for answer in question["answers"]]
+                for key in ("answer", "feedback", "correct"))
+            assert len(set(texts)) == len(texts) >= 3
+            assert right.count(True) == 1
+            assert min(map(len, reasons)) > 20, question
+            places.append(right.index(True))
     assert max(map(places.count, set(places))) <= len(places) / 2
 
 
@@ -222,20 +218,17 @@ def test_spelling(tmp_path):
 
 # --- What other tools read ------------------------------------------------
 
-def test_the_dev_container_installs_as_the_readme_does():
+def test_the_dev_container_and_the_citation_say_what_the_readme_says():
+    readme = text_of("README.md")
     container = json.loads(text_of(".devcontainer/devcontainer.json"))
-    command = container["postCreateCommand"]
-    assert f"{command} && " in text_of("README.md")
+    assert f"{container['postCreateCommand']} && " in readme
     version = re.search(r"python:(\d+\.\d+)", container["image"])[1]
-    assert f"{version}" in tomllib.loads(text_of("pyproject.toml"))[
+    assert version in tomllib.loads(text_of("pyproject.toml"))[
         "project"]["requires-python"]
-
-
-def test_the_citation_can_be_read():
     citation = yaml.safe_load(text_of("CITATION.cff"))
-    for key in ["cff-version", "title", "message", "authors"]:
-        assert citation[key]
-    assert citation["title"] == text_of("README.md").splitlines()[0][2:]
+    assert citation["title"] == readme.splitlines()[0][2:]
+    assert citation["cff-version"] and citation["message"]
+    assert citation["authors"]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

@@ -34,3 +34,12 @@ def test_everything_in_the_lock_has_its_hashes():
 
 def test_the_lock_names_no_place_to_get_packages_from():
     assert "http" not in re.sub(r"\bhttp(core|x|tools)\b", "", LOCK)
+
+
+def test_the_pages_name_the_pinned_versions():
+    """The small installation for Linux fetches two packages by name."""
+    pinned = {f"{pin.name}{pin.specifier}" for pin in PINS}
+    for page in ("README.md", "lab/teaching/HELP.md"):
+        named = re.findall(r"\b[a-z]+==\d[\w.]+", (ROOT / page).read_text())
+        assert {name for name in named if name.startswith("torch")}
+        assert {name for name in named if "torch" in name} <= pinned

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -120,45 +122,34 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     (["--checkpoint", "no/such/folder/x"], "does not exist"),
 ])
 def test_bad_arguments_get_a_sentence(arguments, sentence):
-    parser = shared.arguments("a program")
     with pytest.raises(SystemExit, match=sentence):
-        shared.checked(parser.parse_args(arguments))
+        shared.checked(shared.arguments("").parse_args(arguments))
 
 
-class Stored:
-    """Stands for a training that has read three epochs, or cannot read."""
-
-    def __init__(self, settings="", error=None):
-        self.rows, self.settings, self.error = [], settings, error
-
-    def load(self, file):
-        if self.error:
-            raise self.error
-        self.rows = [1, 2, 3]
-        return "--epochs 3 --size 96 128 --source sample"
+def resumed(file, settings=None, error=None, epochs=3):
+    """Resume a training of 3 epochs, or one that cannot be read."""
+    options = shared.checked(shared.arguments("").parse_args(
+        ["--checkpoint", str(file), f"--epochs={epochs}"]))
+    training = SimpleNamespace(rows=[1, 2, 3], settings=options.settings,
+                               load=Mock(return_value=settings
+                                         or options.settings,
+                                         side_effect=error))
+    shared.resume(training, options)
 
 
-def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
-    file = tmp_path / "notes.txt"
+def test_a_checkpoint_is_resumed_only_with_its_settings(tmp_path, capsys):
+    file = tmp_path / "checkpoint"
+    resumed(file)  # not there yet
     file.write_text("mine")
-    options = shared.arguments("").parse_args(["--checkpoint", str(file)])
     for error in (EOFError(), KeyError("rows"), ValueError()):
         with pytest.raises(SystemExit, match="is not a checkpoint"):
-            shared.resume(Stored(error=error), options)
+            resumed(file, error=error)
     assert file.read_text() == "mine"
-
-
-def test_a_finished_training_says_so(tmp_path, capsys):
-    file = tmp_path / "checkpoint"
-    file.write_text("")
-    options = shared.checked(shared.arguments("").parse_args(
-        ["--checkpoint", str(file), "--epochs", "3"]))
-    shared.resume(Stored(options.settings), options)
+    assert capsys.readouterr().out == ""
+    resumed(file)
     assert "holds all 3 epochs already" in capsys.readouterr().out
-    options.epochs = 5
-    options = shared.checked(options)
     with pytest.raises(SystemExit, match="began with --epochs 3 --size 96"):
-        shared.resume(Stored(options.settings), options)
+        resumed(file, "--epochs 3 --size 96 128 --source sample", epochs=5)
 
 
 @pytest.mark.full

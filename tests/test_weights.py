@@ -239,6 +239,15 @@ def test_its_own_weights_come_back_and_others_are_refused(
         assert_refused(load_unet, renamed)
 
 
+@pytest.mark.parametrize("network", ["UNet", "SegNet"])
+def test_a_saved_keras_model_comes_back(network, tensorflow, tmp_path):
+    model = getattr(tensorflow[0], network)()
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).normal(size=(2, 32, 48, 3))
+    assert np.array_equal(model(images), keras.saving.load_model(
+        tmp_path / "model.keras")(images))
+
+
 def tampered(whole, **changes):
     """A .keras file whose description was changed to run a program."""
     file = io.BytesIO()
