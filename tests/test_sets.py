@@ -79,6 +79,9 @@ def zipped(folder, archive):
     return archive.read_bytes()
 
 
+DRAW_PEOPLE = mads.draw_sample  # before a test puts another in its place
+
+
 @pytest.fixture(scope="session")
 def drawn_people(tmp_path_factory):
     """The synthetic people, drawn once for all tests, in small."""
@@ -87,7 +90,7 @@ def drawn_people(tmp_path_factory):
             people.write_dataset, frames=2, size=(24, 32)))
         patch.setattr(people, "Parallel", lambda n_jobs, **more:
                       Parallel(n_jobs=1, **more))
-        return mads.draw_sample(tmp_path_factory.mktemp("people"))
+        return DRAW_PEOPLE(tmp_path_factory.mktemp("people"))
 
 
 class Set:
