@@ -205,10 +205,12 @@ def test_a_huge_declared_size_takes_little_memory(kind, size):
 
 
 def test_a_mask_that_is_shrunk_is_cut_at_half():
-    mask = np.zeros((4, 8), bool)
-    mask[:, :5] = True
-    small = pictures.resize_mask(mask, (2, 4))
-    assert small.tolist() == [[True, True, True, False]] * 2
+    for covered, expected in [(5, [True, True, True, False]),
+                              (4, [True, True, False, False])]:
+        mask = np.zeros((4, 8), bool)
+        mask[:, :covered] = True
+        small = pictures.resize_mask(mask, (2, 4))
+        assert small.tolist() == [expected] * 2
 
 
 PEAK = """
