@@ -45,6 +45,7 @@ PERSON = np.zeros((12, 16), bool)
 PERSON[3:8, 4:11] = True  # and so is the lesion of `write_pair`
 SHOWN = np.dstack([np.where(PERSON, np.uint8(90), np.uint8(200))] * 3)
 KINDS = ("RGBA", "transparent", "RGB", "L", "faint", "1", "P")
+# Before a fixture puts another in their place.
 DRAW_SAMPLE = {ph2: ph2.draw_sample, mads: mads.draw_sample}
 
 
@@ -79,9 +80,6 @@ def zipped(folder, archive):
     return archive.read_bytes()
 
 
-DRAW_PEOPLE = mads.draw_sample  # before a test puts another in its place
-
-
 @pytest.fixture(scope="session")
 def drawn_people(tmp_path_factory):
     """The synthetic people, drawn once for all tests, in small."""
@@ -90,7 +88,7 @@ def drawn_people(tmp_path_factory):
             people.write_dataset, frames=2, size=(24, 32)))
         patch.setattr(people, "Parallel", lambda n_jobs, **more:
                       Parallel(n_jobs=1, **more))
-        return DRAW_PEOPLE(tmp_path_factory.mktemp("people"))
+        return DRAW_SAMPLE[mads](tmp_path_factory.mktemp("people"))
 
 
 class Set:
