@@ -383,8 +383,11 @@ def test_a_pipe_with_the_name_of_a_file_does_not_hang(tmp_path):
 # --- Where it is looked for ----------------------------------------------
 
 @pytest.mark.parametrize(("one", "name"), [
-    *(("PH2", name) for name in ph2.ARCHIVE_NAMES),
-    *(("MADS", name) for name in mads.ARCHIVE_NAMES)], indirect=["one"])
+    *(("PH2", name) for name in (
+        "PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")),
+    *(("MADS", name) for name in (
+        "archive.zip", "MADS.zip", f"{mads.HOME}.zip",
+        "segmentation-full-body-mads-dataset.zip"))], indirect=["one"])
 def test_unpacks_what_somebody_put_into_data(one, name):
     own = one.put_archive(name)
     assert one.load().names == one.names
