@@ -5,11 +5,8 @@ need nothing else.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parent
 
 
 class DataError(Exception):
