@@ -36,36 +36,32 @@ TIMES_PAGE = ROOT / "lab/teaching/INSTRUCTORS.md"
 
 # What the door hands out: the names that the cells with a tag define.
 BOTH = {
-    "parameters": "SOURCE HEIGHT WIDTH SEED FOLD EPOCHS BATCH_SIZE "
-                  "LEARNING_RATE WEIGHT_DECAY EMA_DECAY PRECISION FEW_STEPS",
+    "parameters": "SOURCE PICTURE HEIGHT WIDTH SEED FOLD EPOCHS BATCH_SIZE "
+                  "LEARNING_RATE WEIGHT_DECAY FEW_STEPS",
     "samples": "samples",
     "split": "train valid test",
-    "metrics": "scores",
+    "metrics": "scores border_distance",
+    "scoring": "original_masks",
     "baseline": "otsu",
-    "augmentation": "augment",
-    "batches": "mean deviation shuffled_batches training_batches "
-               "validation_batches",
-    "training": "segmentation_loss training_step learning_rate_factor "
-                "averaged fit predict",
-    "model": "conv_block SegNet UNet",
+    "batches": "training_batches validation_batches",
+    "training": "cross_entropy training_step dice new_optimizer fit predict",
+    "model": "conv_block SegNet UNet new_network",
     "count": "count_weights models history",
-    "scoring": "original_masks original_scores",
-    "flips": "predict_flips",
+    "results": "original_scores results",
     "load": "load_network pretrained_file pretrained",
 }
 ONE = {
-    PYTORCH: {"imports": "DEVICE", "batches": "LesionDataset",
-              "training": "to_device batch_dice compute_logits run_epoch",
-              "model": "initialise"},
-    TENSORFLOW: {"augmentation": "movement_matrix move jitter_colours",
-                 "batches": "standardise",
-                 "training": "binary_cross_entropy dice AverageWeights",
-                 "model": "MaxPoolWithIndices MaxUnpool FusedBatchNorm",
-                 "load": "keras_weights"},
+    PYTORCH: {"imports": "DEVICE", "augmentation": "augment",
+              "batches": "LesionDataset",
+              "training": "evaluate train_epoch",
+              "model": "Standardise"},
+    TENSORFLOW: {"augmentation": "new_augmentation",
+                 "batches": "pairs as_tuple",
+                 "model": "MaxPoolWithIndices MaxUnpool head"},
 }
 # Enough to train networks, to use them and to score them.
-RECIPE = ("parameters", "metrics", "training", "augmentation", "batches",
-          "model", "scoring", "load")
+RECIPE = ("parameters", "metrics", "scoring", "training", "augmentation",
+          "batches", "model", "load")
 
 
 class LessonError(Exception):
@@ -192,7 +188,7 @@ def insert_after(notebook, tag, code):
 def without_the_rest(notebook):
     """A notebook's code up to its predictions, and what loads weights."""
     cells = code_cells(notebook)
-    last = cells.index(code_cells(notebook, "flips")[0])
+    last = cells.index(code_cells(notebook, "results")[0])
     return nbformat.v4.new_notebook(cells=[
         cell for number, cell in enumerate(cells)
         if number <= last or "load" in tags_of(cell)])

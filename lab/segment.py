@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
+from scipy import ndimage
+from skimage import measure
+from skimage.transform import resize
 
 from data import DataError, storage
 from data.pictures import read_image, resize_image
@@ -21,21 +23,25 @@ from lab.lesson import PYTORCH, definitions
 SIZE = (96, 128)  # of the images that the network was trained on
 
 
-def segment(image):
+def one_piece(mask):
+    """The largest piece of a mask, bool (H, W), with its holes filled."""
+    labels = measure.label(mask)
+    if labels.max() < 1:
+        return mask
+    largest = 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    return ndimage.binary_fill_holes(labels == largest)
+
+
+def segment(image, notebook=PYTORCH):
     """Outline the lesion: uint8 (H, W, 3) -> bool (H, W).
 
-    Raises ValueError if the weights are missing or damaged.
+    notebook: the lesson whose U-Net does it. Raises ValueError if the
+    weights are missing or damaged.
     """
-    # mean, deviation: the network gets colours from 0 to 1 as they are.
-    lesson = definitions(PYTORCH, "training", "model", "load",
-                         mean=np.zeros(3), deviation=np.ones(3))
-    model = lesson.pretrained(lesson.UNet).eval()
-    small = torch.from_numpy(np.float32(resize_image(image, SIZE) / 255))
-    with torch.inference_mode():
-        logits = model(lesson.to_device(small.permute(2, 0, 1)[None]))
-    enlarged = Image.fromarray(logits[0, 0].cpu().numpy()).resize(
-        image.shape[1::-1], Image.Resampling.BILINEAR)
-    return np.asarray(enlarged) > 0
+    lesson = definitions(notebook, "parameters", "training", "model", "load")
+    model = lesson.pretrained(lesson.UNet)
+    [probability] = lesson.predict(model, resize_image(image, SIZE)[None])
+    return one_piece(resize(probability, image.shape[:2], order=1) > 0.5)
 
 
 def main():

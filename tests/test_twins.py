@@ -510,8 +510,8 @@ def test_importing_prints_no_log():
 
 def test_errors_are_seen_again_after_the_quiet():
     assert outputs(
-        "import os\nfrom lab.jupyter import without_native_log\n"
-        "try:\n    with without_native_log():\n"
+        "import os\nfrom lab.jupyter import quietly\n"
+        "try:\n    with quietly():\n"
         "        os.write(2, b'hidden')\n        raise ValueError\n"
         "except ValueError:\n    os.write(2, b'seen')") == [("", "seen")]
 

@@ -334,12 +334,17 @@ def strand(generator, start, angle, curl, width):
             for index in range(len(curve) - 1)]
 
 
-def hair(generator, image):
-    """Hair: none or a fell, straight or curly, brown to black or grey."""
+def hair(generator, image, coarse=False):
+    """Hair: none or a fell, straight or curly, brown to black or grey.
+
+    coarse: always about 15 hairs, thick and opaque, to be seen when small.
+    """
     size = image.shape[:2]
     count = generator.poisson(generator.choice([0.5, 5, 20, 50],
                                                p=[0.4, 0.3, 0.2, 0.1]))
     width = np.exp(generator.uniform(np.log(0.002), np.log(0.012)))
+    if coarse:
+        count, width = generator.poisson(15), generator.uniform(0.015, 0.025)
     heading, spread = generator.uniform(0, [2 * np.pi, 1.5])
     curl = generator.uniform(0.1, 2)
     lines = []
@@ -352,7 +357,8 @@ def hair(generator, image):
         [1, 0.6, 0.35], [1, 0.9, 0.8])
     if generator.random() < 0.2:
         colour = generator.uniform(0.5, 0.95) * np.array([1, 0.97, 0.92])
-    cover = strokes(size, lines) * generator.uniform(0.4, 0.95)
+    cover = strokes(size, lines) * generator.uniform(0.9 if coarse else 0.4,
+                                                     0.95)
     return mix(image, colour, cover)
 
 
@@ -489,12 +495,10 @@ RARE = {tiny_area: 0.1, neighbour: 0.15, inflammation: 0.15, ruler: 0.05,
 
 # --- One picture, many pictures ------------------------------------------
 
-def draw(generator, diagnosis, size=(192, 256), varied=False):
-    """Draw one lesion of a diagnosis (index into ph2.DIAGNOSES).
+def scene(generator, diagnosis, size, varied, coarse_hair=False):
+    """What `draw` and `draw_classes` show, and where hairs changed it.
 
-    varied  also draw what other collections than PH² show: tiny and very
-            pale lesions, neighbours, inflamed skin, rulers, ink, stickers
-    Returns image uint8 (H, W, 3) and mask bool (H, W).
+    Returns image uint8 (H, W, 3), mask bool (H, W), hairs bool (H, W).
     """
     rare = {effect for effect, share in RARE.items()
             if varied and generator.random() < share}
@@ -510,15 +514,40 @@ def draw(generator, diagnosis, size=(192, 256), varied=False):
         if effect in rare:
             image = effect(generator, image, depth)
     image = lesion(generator, image, depth, traits)
-    for effect in [gel, ruler, ink, hair, illumination]:
+    for effect in [gel, ruler, ink]:
         if effect in rare or effect not in RARE:
             image = effect(generator, image)
+    hairless, image = image, hair(generator, image, coarse_hair)
+    hairs = np.abs(image - hairless).max(axis=2) > 0.08
+    image = illumination(generator, image)
     stop = field_stop if generator.random() < traits.field_stop else frame
     for cover in [sticker, stop] if sticker in rare else [stop]:
         opaque, colour = cover(generator, size)
         image = mix(image, colour, opaque)
-        mask = mask & (opaque < 0.7)
-    return camera(generator, image), annotated(mask)
+        mask, hairs = mask & (opaque < 0.7), hairs & (opaque < 0.7)
+    return camera(generator, image), annotated(mask), hairs
+
+
+def draw(generator, diagnosis, size=(192, 256), varied=False):
+    """Draw one lesion of a diagnosis (index into ph2.DIAGNOSES).
+
+    varied  also draw what other collections than PH² show: tiny and very
+            pale lesions, neighbours, inflamed skin, rulers, ink, stickers
+    Returns image uint8 (H, W, 3) and mask bool (H, W).
+    """
+    image, mask, _ = scene(generator, diagnosis, size, varied)
+    return image, mask
+
+
+def draw_classes(generator, diagnosis, size=(192, 256)):
+    """Draw one lesion under coarse hairs, and the class of each pixel.
+
+    Returns image uint8 (H, W, 3) and classes uint8 (H, W): 0 skin,
+    1 lesion, 2 hair.
+    """
+    image, mask, hairs = scene(generator, diagnosis, size, varied=False,
+                               coarse_hair=True)
+    return image, np.where(hairs, 2, mask).astype(np.uint8)
 
 
 def draw_many(count, size=(192, 256), seed=0, varied=False):

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 from data import storage
-from lab.jupyter import without_native_log
+from lab.jupyter import quietly
 from lab.lesson import TENSORFLOW
 from lab.scaling.shared import (
     WORKERS,
@@ -209,7 +209,7 @@ def share_of(strategy, batches):
 
 def work(options):
     """Join the other workers, and train."""
-    with without_native_log():
+    with quietly():
         import tensorflow as tf
         # Before all else, or TensorFlow refuses to connect the workers.
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
