@@ -161,12 +161,14 @@ def definitions(name, *tags, **given):
 def prepared(name, samples, train, valid, **parameters):
     """A notebook's definitions and its batches, made of these samples.
 
-    train, valid: rows of the samples; parameters replace the notebook's.
-    Returns a Lesson. No network is trained.
+    train, valid: rows of the samples; parameters replace the notebook's,
+    and the learning rate is 1e-3 if they say nothing else. Returns a
+    Lesson. No network is trained.
     """
     _, height, width, _ = samples.images.shape
     return definitions(name, *RECIPE, samples=samples, train=train,
-                       valid=valid, HEIGHT=height, WIDTH=width, **parameters)
+                       valid=valid, HEIGHT=height, WIDTH=width,
+                       **{"LEARNING_RATE": 1e-3, **parameters})
 
 
 # --- In a kernel of its own -----------------------------------------------
@@ -246,7 +248,7 @@ def seconds(notebook):
     times, heading = {}, "before the first section"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            found = re.findall("^## (.+)$", cell.source, re.MULTILINE)
+            found = re.findall(r"^###? (\d.+)$", cell.source, re.MULTILINE)
             heading = found[-1] if found else heading
         else:
             start, end = (datetime.fromisoformat(cell.metadata.execution[at])

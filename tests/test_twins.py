@@ -11,6 +11,7 @@ max-unpooling then moves a number by a pixel, in either framework.
 import re
 import subprocess
 import sys
+from itertools import product
 
 import keras
 import numpy as np
@@ -20,40 +21,41 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import nn
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as torch_images
 
 from lab import lesson
 from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, TENSORFLOW
+from lab.pretraining.keras_weights import copy_into, keras_weights
 
 BOTH_MODELS = pytest.mark.parametrize("name", ["SegNet", "UNet"])
-PARTS = ("parameters", "model", "training", "augmentation", "load")
+PARTS = "parameters", "model", "training", "augmentation"
 
 
 @pytest.fixture(scope="module")
 def pytorch():
     """What the PyTorch notebook defines for building and training."""
-    return lesson.definitions(PYTORCH, *PARTS, validation_batches=None)
+    return lesson.definitions(PYTORCH, *PARTS, validation_batches=None,
+                              training_batches=None, LEARNING_RATE=1e-3)
 
 
 @pytest.fixture(scope="module")
 def tensorflow():
     """What the TensorFlow notebook defines for building and training."""
-    return lesson.definitions(TENSORFLOW, *PARTS, validation_batches=None)
+    return lesson.definitions(TENSORFLOW, *PARTS, validation_batches=None,
+                              training_batches=None, LEARNING_RATE=1e-3)
 
 
-def in_keras(tensorflow, tensors):
+def in_keras(tensors):
     """PyTorch's tensors by name as a list, in Keras' order and axes."""
-    return sum(tensorflow.keras_weights({
+    return sum(keras_weights({
         name: tensor.detach().numpy().copy()
         for name, tensor in tensors.items()}), [])
 
 
-def weights_of_both(tensorflow, one, other):
+def weights_of_both(one, other):
     """The weights of a PyTorch and of a Keras model as two lists."""
-    return in_keras(tensorflow, one.state_dict()), other.get_weights()
+    return in_keras(one.state_dict()), other.get_weights()
 
 
 def largest_difference(one, other):
@@ -77,15 +79,6 @@ def channels_first(array):
 def channels_last(tensor):
     """A PyTorch tensor (N, C, H, W) as an array (N, H, W, C)."""
     return np.moveaxis(tensor.detach().numpy(), 1, -1)
-
-
-def batch_norm_of_any_type(maps, scale, offset, epsilon):
-    """What `fused_batch_norm` does; that one takes float32 at most."""
-    mean, variance = tf.nn.moments(maps, axes=(0, 1, 2))
-    n = tf.cast(tf.size(maps) / maps.shape[-1], maps.dtype)
-    return (tf.nn.batch_normalization(maps, mean, variance, offset, scale,
-                                      epsilon),
-            mean, variance * n / (n - 1))
 
 
 @pytest.fixture
@@ -114,8 +107,9 @@ def twins(pytorch, tensorflow, name, precision, change, monkeypatch):
 
     The batch norms are not as they start, so that each number matters.
     """
-    torch.manual_seed(0)
-    one = pytorch.initialise(getattr(pytorch, name)())
+    change(pytorch, "SEED", 1)
+    one = pytorch.new_network(getattr(pytorch, name),
+                              np.uint8([[[[0, 1, 2], [2, 2, 4]]]]))
     for layer in one.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.8, 1.2)
@@ -124,15 +118,14 @@ def twins(pytorch, tensorflow, name, precision, change, monkeypatch):
             nn.init.uniform_(layer.running_var, 0.8, 1.2)
     if precision == np.float64:
         one = one.double()
-        monkeypatch.setattr(tf.compat.v1.nn, "fused_batch_norm",
-                            batch_norm_of_any_type)
         keras.config.set_floatx("float64")
         keras.config.set_dtype_policy("float64")
-        loss = tensorflow.binary_cross_entropy
-        change(tensorflow, "binary_cross_entropy",
+        loss = tensorflow.cross_entropy
+        change(tensorflow, "cross_entropy",
                type(loss).from_config(loss.get_config()))
     other = getattr(tensorflow, name)()
-    other.set_weights(in_keras(tensorflow, one.state_dict()))
+    copy_into(other, {name: tensor.numpy() for name, tensor
+                      in one.state_dict().items()})
     yield one, other
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
@@ -157,85 +150,78 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
     one, other = twins
     share, *bounds = AGREE[precision]
     before = other.get_weights()
-    for size in [(16, 16), (48, 80), (96, 128)]:
+    # First as it is, then in training, which changes what is stored.
+    for training, size in product((False, True),
+                                  [(16, 16), (48, 80), (96, 128)]):
         images, masks = (array.astype(precision) for array in a_batch(size))
-        for training in (False, True):
-            expected = one.train(training)(channels_first(images))
-            with tf.GradientTape() as tape:
-                logits = other(images, training=training)
-                keras_loss = tensorflow.segmentation_loss(masks, logits)
-            assert logits.shape == (4, *size, 1)
-            assert np.quantile(np.abs(logits - channels_last(expected)),
-                               share) < bounds[0]
-    loss = pytorch.segmentation_loss(expected, channels_first(masks))
+        expected = one.train(training)(channels_first(images))
+        with tf.GradientTape() as tape:
+            logits = other(images, training=training)
+            keras_loss = tensorflow.cross_entropy(masks, logits)
+        assert logits.shape == (4, *size, 1)
+        assert np.quantile(np.abs(logits - channels_last(expected)),
+                           share) < bounds[0]
+    loss = pytorch.cross_entropy(expected, channels_first(masks))
     assert float(keras_loss) == pytest.approx(loss.item(), rel=bounds[1])
     loss.backward()
-    gradients = in_keras(tensorflow, {
+    gradients = in_keras({
         name: weight.grad for name, weight in one.named_parameters()})
     for gradient, keras_gradient in zip(gradients, tape.gradient(
             keras_loss, other.trainable_weights), strict=True):
         assert np.linalg.norm(keras_gradient - gradient) \
             < bounds[2] * np.linalg.norm(gradient)
-    ours, theirs = weights_of_both(tensorflow, *twins)
-    assert largest_difference(ours, theirs) < bounds[3]
-    assert largest_difference(ours, before) > 0.1
+    means, keras_means = (
+        [array for array, weight in zip(weights, other.weights, strict=True)
+         if weight.name == "moving_mean"]
+        for weights in (in_keras(one.state_dict()), other.get_weights()))
+    assert len(means) >= 16
+    assert largest_difference(means, keras_means) < bounds[3]
+    assert largest_difference(other.get_weights(), before) > 0.1
 
 
-def test_fused_batch_norm_is_pytorchs(tensorflow):
-    """In float32, as the lesson runs: values, gradients, statistics."""
+def test_batch_norms_differ_in_the_variance_that_they_keep():
+    """PyTorch keeps the unbiased variance, Keras that of the batch."""
     maps, _ = (array.astype(np.float32) for array in a_batch())
-    factors = np.random.default_rng(1).normal(size=maps.shape)
     ours = nn.BatchNorm2d(3, eps=1e-5, momentum=0.1)
-    theirs = tensorflow.FusedBatchNorm(epsilon=1e-5, momentum=0.9)
-    inputs, keras_inputs = channels_first(maps), tf.Variable(maps)
-    normalised = ours(inputs.requires_grad_())
-    (normalised * channels_first(factors)).sum().backward()
-    with tf.GradientTape() as tape:
-        keras_normalised = theirs(keras_inputs, training=True)
-        total = tf.reduce_sum(keras_normalised
-                              * factors.astype(np.float32))
-    gradients = tape.gradient(total, [keras_inputs, theirs.gamma,
-                                      theirs.beta])
-    for other, one in [
-            (keras_normalised, channels_last(normalised)),
-            (gradients[0], channels_last(inputs.grad)),
-            (gradients[1], ours.weight.grad), (gradients[2], ours.bias.grad),
-            (theirs.moving_mean, ours.running_mean),
-            (theirs.moving_variance, ours.running_var)]:
-        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-4)
+    theirs = keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9)
+    np.testing.assert_allclose(theirs(maps, training=True), channels_last(
+        ours(channels_first(maps))), rtol=1e-3, atol=1e-4)
+    n = maps.size / 3
+    kept, keras_kept = ours.running_var.numpy(), theirs.moving_variance
+    np.testing.assert_allclose(kept - 0.9, (keras_kept - 0.9) * n / (n - 1),
+                               rtol=1e-4)
 
 
-def test_the_initial_weights_are_as_widely_spread(pytorch, tensorflow):
-    torch.manual_seed(0)
-    keras.utils.set_random_seed(0)
-    for one, other in zip(*weights_of_both(
-            tensorflow, pytorch.initialise(pytorch.UNet()),
-            tensorflow.UNet()), strict=True):
-        if one.size >= 1000:
-            assert np.std(other) == pytest.approx(np.std(one), rel=0.15)
-            # Of 1000 normal numbers, some are beyond two deviations.
-            assert np.abs(other).max() > 2.3 * np.std(other)
-        elif one.size > 16 or one.ndim == 1:
-            assert np.std(other) == pytest.approx(np.std(one), rel=0.3)
-    # The head's are small.
-    widths = (32, 32)
-    for weights in (
-            [pytorch.initialise(pytorch.SegNet(widths)).head.weight
-             .detach().numpy() for _ in range(10)],
-            [tensorflow.SegNet(widths).layers[-1].kernel.numpy()
-             for _ in range(10)]):
-        assert np.std(weights) == pytest.approx(0.1, rel=0.15)
+@BOTH_MODELS
+def test_the_initial_weights_are_as_widely_spread(pytorch, tensorflow, name):
+    """Of every layer; Keras cuts the tails off, and keeps the deviation."""
+    images = a_batch()[0].astype(np.uint8)
+    ours = in_keras(pytorch.new_network(getattr(pytorch, name),
+                                        images).state_dict())
+    theirs = tensorflow.new_network(getattr(tensorflow, name),
+                                    images).get_weights()
+    compared = 0
+    for one, other in zip(ours, theirs, strict=True):
+        if one.ndim == 4 and one.size > 2000:
+            assert np.std(other) == pytest.approx(np.std(one), rel=0.08)
+            compared += 1
+        elif one.ndim < 4 and one.size > 3:  # batch norms and biases
+            np.testing.assert_array_equal(one, other)
+    assert compared >= 10
+    # What the first layer has measured.
+    np.testing.assert_allclose(theirs[0], ours[0], rtol=1e-5)
+    np.testing.assert_allclose(theirs[1], ours[1], rtol=1e-4)
+    heads = [network.new_network(getattr(network, name), images)
+             for network in (pytorch, tensorflow)]
+    for weights in (heads[0].head.weight.detach().numpy(),
+                    heads[1].layers[-1].kernel.numpy()):
+        assert 0.03 < np.std(weights) < 0.2
 
 
 # --- Training -------------------------------------------------------------
 
 def both_fit(pytorch, tensorflow, change, twins, epochs, n_batches):
-    """Let both notebooks' `fit` train the twins on the same batches.
-
-    The optimizers must have the same settings in every step. Returns both
-    histories, the number of steps, and what there is after the first one:
-    both networks' weights, Keras' loss and Dice.
-    """
+    """Let both notebooks' `fit` train the twins on the same batches."""
     def pytorch_batches(images, masks):
         return DataLoader(TensorDataset(channels_first(images),
                                         channels_first(masks)), 4)
@@ -243,71 +229,64 @@ def both_fit(pytorch, tensorflow, change, twins, epochs, n_batches):
     def tensorflow_batches(images, masks):
         return tf.data.Dataset.from_tensor_slices((images, masks)).batch(4)
 
-    settings, keras_settings, first = [], [], []
-
-    def note(optimizer, *_):
-        group = optimizer.param_groups[0]
-        settings.append([group["lr"], group["eps"], group["weight_decay"],
-                         *group["betas"]])
-        if not first:
-            first.append(in_keras(tensorflow, twins[0].state_dict()))
-
-    class AverageAndNote(tensorflow.AverageWeights):
-        def on_train_batch_end(self, batch, logs=None):
-            super().on_train_batch_end(batch, logs)
-            adam = self.model.optimizer
-            keras_settings.append([
-                float(adam.learning_rate), adam.epsilon, adam.weight_decay,
-                adam.beta_1, adam.beta_2])
-            if len(first) == 1:
-                first.extend([self.model.get_weights(), logs["loss"],
-                              logs["dice"]])
-
-    change(tensorflow, "AverageWeights", AverageAndNote)
-    hook = register_optimizer_step_post_hook(note)
     histories = []
     for side, model, batches in [
             (pytorch, twins[0], pytorch_batches),
             (tensorflow, twins[1], tensorflow_batches)]:
         change(side, "validation_batches",
-               batches(*a_batch(count=8, seed=1)))
-        histories.append(side.fit(
-            model, "a twin", batches(*a_batch(count=4 * n_batches)), epochs))
-    hook.remove()
-    np.testing.assert_allclose(keras_settings, settings, rtol=1e-6)
-    return *histories, len(settings), first
+               batches(*a_batch(SIZE, count=8, seed=1)))
+        change(side, "training_batches", lambda rows, batches=batches:
+               batches(*a_batch(SIZE, count=4 * n_batches)))
+        histories.append(side.fit(model, "a twin", None, epochs))
+    return histories
+
+
+SIZE = 64, 96  # so large that the two kinds of variance hardly differ
 
 
 @BOTH_MODELS
 def test_ten_steps_stay_together(pytorch, tensorflow, change, twins, name):
-    """After ten steps, they are far closer together than they have moved.
+    """After ten steps, they are far closer together than they have moved."""
+    before = twins[1].get_weights()
+    history, keras_history = both_fit(pytorch, tensorflow, change, twins,
+                                      epochs=2, n_batches=5)
+    assert list(history.columns) == list(keras_history.columns)
+    for column in ("train_loss", "train_dice", "valid_loss", "valid_dice"):
+        np.testing.assert_allclose(
+            keras_history[column], history[column],
+            **{"rtol" if "loss" in column else "atol": 0.01})
+    ours, theirs = weights_of_both(*twins)
+    apart, moved = (sum(np.sum((a - b) ** 2) for a, b in zip(ours, others))
+                    for others in (theirs, before))
+    assert apart < 0.1**2 * moved
 
-    The first steps magnify the last digits of float32, most of all in Adam.
-    The step that the notebook writes by hand is the first step of `fit`.
-    """
+
+@BOTH_MODELS
+def test_the_step_by_hand_is_that_of_fit(pytorch, tensorflow, change, twins,
+                                         name):
+    """The first step of both `fit`s, and the one that Keras has built in."""
     before = twins[1].get_weights()
     by_hand = getattr(tensorflow, name)()
     by_hand.set_weights(before)
-    images, masks = (array[:4] for array in a_batch(count=20))
+    by_hand.get_layer("standardise").finalize_state()
+    images, masks = a_batch(SIZE)
     logits, loss = tensorflow.training_step(
-        by_hand, keras.optimizers.AdamW(1e-3, weight_decay=1e-2,
-                                        epsilon=1e-8), images, masks)
-    history, keras_history, n_steps, first = both_fit(
-        pytorch, tensorflow, change, twins, epochs=2, n_batches=5)
-    assert n_steps == 10
-    assert list(history.columns) == list(keras_history.columns)
-    np.testing.assert_allclose(keras_history.drop(columns="seconds"),
-                               history.drop(columns="seconds"), atol=0.02)
-    ours, theirs = weights_of_both(tensorflow, *twins)
-    apart, moved = (sum(np.sum((a - b) ** 2) for a, b in zip(ours, others))
-                    for others in (theirs, before))
-    assert apart < 0.2**2 * moved
-    assert largest_difference(first[0], before) > 5e-4
-    assert largest_difference(first[0], first[1]) < 1e-3
-    assert largest_difference(by_hand.get_weights(), first[1]) < 1e-3
-    assert loss == pytest.approx(first[2], rel=1e-5)
-    dice = tensorflow.dice(masks, logits).numpy().mean()
-    assert dice == pytest.approx(first[3], abs=1e-3)
+        by_hand, tensorflow.new_optimizer(1), images, masks)
+    history, keras_history = both_fit(pytorch, tensorflow, change, twins,
+                                      epochs=1, n_batches=1)
+    trainable = [weight.trainable for weight in by_hand.weights]
+    ours, theirs, hand, start = (
+        [array for array, wanted in zip(weights, trainable) if wanted]
+        for weights in (*weights_of_both(*twins), by_hand.get_weights(),
+                        before))
+    assert largest_difference(ours, start) > 5e-5
+    assert largest_difference(theirs, hand) < 1e-9
+    assert largest_difference(ours, theirs) < 1e-4
+    for column in (history, keras_history):
+        assert float(loss) == pytest.approx(column["train_loss"][1],
+                                            rel=1e-6)
+        assert tensorflow.dice(masks, logits).numpy().mean() \
+            == pytest.approx(column["train_dice"][1], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", [
@@ -320,7 +299,7 @@ def test_what_parts_one_step_is_adams_epsilon(pytorch, tensorflow, change,
     leaves no difference but that of rounding, and be the weight decay a
     thousand times as strong.
     """
-    before = twins[1].get_weights()
+    before = twins[1].trainable_weights[0].numpy().copy()
     for side, optimizers, name in [(pytorch, torch.optim, "eps"),
                                    (tensorflow, keras.optimizers, "epsilon")]:
         change(side, "WEIGHT_DECAY", 10)
@@ -329,81 +308,39 @@ def test_what_parts_one_step_is_adams_epsilon(pytorch, tensorflow, change,
             lambda *values, adam=optimizers.AdamW, name=name, **options:
             adam(*values, **{**options, name: 1e-15}))
     both_fit(pytorch, tensorflow, change, twins, epochs=1, n_batches=1)
-    ours, theirs = weights_of_both(tensorflow, *twins)
-    assert largest_difference(ours, before) > 5e-4
-    assert largest_difference(ours, theirs) < 3e-5
+    trainable = [weight.trainable for weight in twins[1].weights]
+    ours, theirs = ([array for array, wanted in zip(weights, trainable)
+                     if wanted] for weights in weights_of_both(*twins))
+    assert np.abs(ours[0] - before).max() > 5e-5
+    assert largest_difference(ours, theirs) < 3e-6
 
 
-def test_the_learning_rate_rises_and_falls(pytorch):
-    factors = [pytorch.learning_rate_factor(step, 100)
-               for step in range(100)]
-    assert factors[0] == 0.1 and factors[9] == factors[10] == 1
-    assert factors == sorted(factors[:10]) + sorted(factors[10:])[::-1]
-    assert 0 < factors[-1] < 1e-3
+@pytest.mark.parametrize("n_steps", [1, 2, 9, 100, 360])
+def test_the_learning_rate_is_the_same_in_every_step(pytorch, tensorflow,
+                                                     n_steps):
+    """It rises for a tenth of the steps, and ends near zero."""
+    optimizer, schedule = pytorch.new_optimizer(nn.Linear(1, 1), n_steps)
+    rates = []
+    for _ in range(n_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    theirs = tensorflow.new_optimizer(n_steps)
+    keras_rates = [float(theirs._learning_rate(step))
+                   for step in range(n_steps)]
+    np.testing.assert_allclose(keras_rates, rates, rtol=1e-4, atol=1e-10)
+    assert rates[0] == pytest.approx(1e-4)
+    if n_steps == 100:
+        assert rates[10] == max(rates) == pytest.approx(1e-3)
+        assert rates == sorted(rates[:10]) + sorted(rates[10:])[::-1]
+        assert 0 < rates[-1] < 1e-6
+    group = optimizer.param_groups[0]
+    assert [theirs.epsilon, theirs.weight_decay, theirs.beta_1,
+            theirs.beta_2] == [group["eps"], group["weight_decay"],
+                               *group["betas"]]
 
 
 # --- Augmentation ---------------------------------------------------------
-
-def smooth_picture(size):
-    """A picture (H, W, 3), float32 from 0 to 255, and a mask (H, W)."""
-    noise = np.random.default_rng(0).normal(size=(*size, 3))
-    smooth = gaussian_filter(noise, (4, 4, 0), mode="reflect")
-    low, high = smooth.min(), smooth.max()
-    picture = (255 * (smooth - low) / (high - low)).astype(np.float32)
-    return picture, picture[..., 0] > 128
-
-
-@pytest.mark.parametrize("angle, scale, shift_x, shift_y, flip_x, flip_y", [
-    (0, 1, 0, 0, 1, 1), (0, 1, 0, 0, -1, 1), (0, 1, 0, 0, 1, -1),
-    (15, 1, 0, 0, 1, 1), (0, 1.1, 0, 0, 1, 1), (0, 0.9, 12, -7, 1, 1),
-    (-20, 0.9, 12, -9, -1, 1), (11, 1.07, -15, 13, -1, -1)])
-def test_pixels_move_as_in_torchvision(tensorflow, angle, scale, shift_x,
-                                       shift_y, flip_x, flip_y):
-    size = tensorflow.HEIGHT, tensorflow.WIDTH
-    picture, mask = smooth_picture(size)
-    matrix = tensorflow.movement_matrix(*[
-        tf.constant([float(number)]) for number in
-        (np.radians(angle), scale, shift_x, shift_y, flip_x, flip_y)])
-    moved = tensorflow.move(picture[None], matrix, "bilinear")[0]
-    moved_mask = tensorflow.move(
-        mask[None, ..., None].astype(np.float32), matrix, "nearest")
-    assert set(np.unique(moved_mask)) <= {0, 1}
-
-    def expected(pixels, interpolation):
-        pixels = torch_images.to_image(pixels)
-        if flip_x < 0:
-            pixels = torch_images.horizontal_flip(pixels)
-        if flip_y < 0:
-            pixels = torch_images.vertical_flip(pixels)
-        pixels = torch_images.pad(pixels, [32], padding_mode="reflect")
-        pixels = torch_images.affine(
-            pixels, angle, [shift_x, shift_y], scale, shear=[0, 0],
-            interpolation=interpolation)
-        pixels = torch_images.center_crop(pixels, size)
-        return pixels.permute(1, 2, 0).numpy()
-
-    modes = torch_images.InterpolationMode
-    # The mirrors differ: PyTorch's does not repeat the outermost pixel.
-    difference = np.abs(moved - expected(picture, modes.BILINEAR))
-    assert np.median(difference) < 0.1 and difference.mean() < 2
-    same = moved_mask[0, ..., 0] == expected(
-        mask.astype(np.float32)[..., None], modes.NEAREST)[..., 0]
-    assert np.mean(same) > 0.985
-
-
-def test_colours_change_as_in_torchvision(tensorflow):
-    picture, _ = smooth_picture((24, 32))
-    expected = torch.from_numpy(picture / 255).permute(2, 0, 1)
-    factors = {"brightness": 1.2, "contrast": 0.8, "saturation": 1.15,
-               "hue": -0.02}
-    for name, factor in factors.items():
-        expected = getattr(torch_images, f"adjust_{name}")(expected, factor)
-    changed = tensorflow.jitter_colours(picture[None], **{
-        name: tf.reshape(factor, (1, 1, 1, 1))
-        for name, factor in factors.items()})
-    np.testing.assert_allclose(
-        changed[0], 255 * expected.permute(1, 2, 0), atol=0.05)
-
 
 def disc_facts(image, mask):
     """Where a disc is, how large, and the colour of its picture.
@@ -433,16 +370,21 @@ def test_augmentation_is_as_strong(pytorch, tensorflow):
             tv_tensors.Mask(torch.from_numpy(mask.astype(np.uint8))))
         ours.append(disc_facts(one.permute(1, 2, 0).numpy(),
                                its_mask.numpy()))
-    tf.random.set_seed(0)
-    images, masks = tensorflow.augment(
-        np.repeat(image[None], n, axis=0),
-        np.repeat(mask[None, ..., None], n, axis=0))
+    keras.utils.set_random_seed(0)
+    both = tensorflow.new_augmentation()({
+        "images": np.repeat(image[None], n, axis=0).astype(np.float32),
+        "segmentation_masks": np.repeat(mask[None, ..., None], n, axis=0)
+        .astype(np.float32)})
+    images, masks = both["images"], both["segmentation_masks"]
     theirs = [disc_facts(*pair) for pair in
               zip(images.numpy(), masks.numpy()[..., 0])]
-    spread = np.std(ours, axis=0)
+    spread, keras_spread = np.std(ours, axis=0), np.std(theirs, axis=0)
     assert (np.abs(np.mean(ours, axis=0) - np.mean(theirs, axis=0))
-            < 0.25 * spread).all()
-    assert np.std(theirs, axis=0) == pytest.approx(spread, rel=0.15)
+            < 0.4 * spread).all()
+    where, colours = slice(3), slice(3, None)
+    assert keras_spread[where] == pytest.approx(spread[where], rel=0.15)
+    # Keras makes an image brighter by adding, torchvision by multiplying.
+    assert keras_spread[colours] == pytest.approx(spread[colours], rel=0.4)
 
 
 # --- Text -----------------------------------------------------------------
@@ -478,11 +420,11 @@ def test_shared_code_names_no_framework():
                                  source), source
 
 
-def test_each_section_links_to_its_twin():
+def test_each_part_links_to_its_twin():
     text = "\n".join(source for *_, source in shared(PYTORCH))
     sections = [heading for heading in headings(PYTORCH)
                 if re.match(r"## \d+\.", heading)]
-    assert len(sections) == 17
+    assert len(sections) == 5
     for heading in sections:
         anchor = heading.removeprefix("## ").replace(" ", "-")
         for name in NOTEBOOKS:

@@ -10,12 +10,12 @@ synthetic images, in about five minutes. `lab.benchmark.run --publish`
 puts the results into the pages.
 """
 
+import functools
 import json
 import time
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,7 +32,7 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Operations of the profile by what they are for; the first match counts.
 KINDS = {"convolutions": "convolution mkldnn_conv",
          "batch norm": "batch_norm", "ReLU": "relu threshold clamp_min",
-         "optimizer and running average": "adam lerp addcmul addcdiv sqrt",
+         "optimizer": "adam lerp addcmul addcdiv sqrt",
          "max-pooling and unpooling": "max_pool max_unpool",
          "loss": "cross_entropy"}
 REST = "copies, sums and the rest"
@@ -60,21 +60,25 @@ class Step:
 
     def __init__(self, lesson, network="UNet", **options):
         self.lesson, self.threads = lesson, THREADS
-        self.precision = lesson.PRECISION
-        torch.manual_seed(0)
-        self.model = lesson.initialise(getattr(lesson, network)(**options))
+        self.precision = "float32"
+        self.model = lesson.new_network(
+            functools.partial(getattr(lesson, network), **options),
+            lesson.samples.images)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
-        self.average = AveragedModel(self.model, avg_fn=lesson.averaged,
-                                     use_buffers=True)
-        images, self.masks = next(iter(lesson.training_batches))
-        self.images = lesson.to_device(images)
+        self.model.train()
+        self.images, self.masks = next(iter(
+            lesson.training_batches(lesson.train)))
 
     def __call__(self):
-        self.lesson.PRECISION = self.precision
         torch.set_num_threads(self.threads)
-        self.lesson.training_step(self.model, self.optimizer, self.images,
-                                    self.masks)
-        self.average.update_parameters(self.model)
+        # Mixed precision: convolutions with fewer digits, the rest float32.
+        with torch.autocast("cpu", torch.bfloat16,
+                            enabled=self.precision == "bfloat16"):
+            logits = self.model(self.images)
+        loss = self.lesson.cross_entropy(logits.float(), self.masks)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
 
 
 # --- The limit ------------------------------------------------------------
@@ -119,7 +123,7 @@ def closeness(lesson, network, rates):
     flops, seconds = flops_of(step), median_seconds(step)
     return {"network": network.replace("UNet", "U-Net"),
             "flops": flops, "seconds": seconds,
-            "share": flops / seconds / rates[lesson.PRECISION],
+            "share": flops / seconds / rates["float32"],
             "profile": profiled(step)}
 
 
@@ -136,9 +140,9 @@ def channels_first(step):
     step.images = step.images.contiguous()
 
 
-def other_precision(step):
-    """The precision that the notebook does not choose here."""
-    [step.precision] = PRECISIONS.keys() - {step.precision}
+def bfloat16(step):
+    """Mixed precision."""
+    step.precision = "bfloat16"
 
 
 def fused_optimizer(step):
@@ -147,41 +151,29 @@ def fused_optimizer(step):
                                        fused=True)
 
 
-def grouped_average(step):
-    """The running average of all tensors at once."""
-    step.average = AveragedModel(
-        step.model, multi_avg_fn=get_ema_multi_avg_fn(0.98),
-        use_buffers=True)
-
-
 def compiled(step):
     """torch.compile, which makes a C++ program of the network."""
     step.model = torch.compile(step.model)
 
 
 CHANGES = {"one thread": one_thread, "channels first": channels_first,
-           "other precision": other_precision,
-           "fused AdamW": fused_optimizer,
-           "average of all tensors at once": grouped_average,
+           "bfloat16": bfloat16, "fused AdamW": fused_optimizer,
            "torch.compile": compiled}
 
 
-def predictions(shares, rates, precision):
+def predictions(shares, rates):
     """The time of a changed step that the profile lets one expect.
 
     As a share of the step as it is, by a simple guess about what the
     change aims at, while all else stays.
     """
-    [other] = PRECISIONS.keys() - {precision}
     convolutions = shares["convolutions"]
-    weights = shares["optimizer and running average"]
     return {
         "one thread": float(THREADS),
         "channels first": 1 + convolutions,  # each map copied once
-        "other precision":
-            1 + convolutions * (rates[precision] / rates[other] - 1),
-        "fused AdamW": 1 - weights / 2,
-        "average of all tensors at once": 1 - weights / 2,
+        "bfloat16":
+            1 + convolutions * (rates["float32"] / rates["bfloat16"] - 1),
+        "fused AdamW": 1 - shares["optimizer"] / 2,
         # Batch norm and ReLU in one pass over the maps instead of two.
         "torch.compile": 1 - shares["ReLU"]}
 
@@ -211,7 +203,7 @@ def compared(lesson, change, rounds=15):
 
 def settings(lesson, near, rates):
     """All changes of a step, predicted and measured."""
-    expected = predictions(near["profile"], rates, lesson.PRECISION)
+    expected = predictions(near["profile"], rates)
     rows = []
     for name, change in tqdm(CHANGES.items(), desc="settings"):
         measured, first = compared(lesson, change)
@@ -222,7 +214,7 @@ def settings(lesson, near, rates):
 
 def batches(lesson, step):
     """What it costs to assemble and augment the batches of an epoch."""
-    loader = lesson.training_batches
+    loader = lesson.training_batches(lesson.train)
     helped = DataLoader(loader.dataset, loader.batch_size, shuffle=True,
                         num_workers=1, persistent_workers=True)
 
@@ -245,29 +237,29 @@ def batches(lesson, step):
 def epoch_seconds(lesson, **options):
     """The time of an epoch's training steps and its batches, of 80 images."""
     step = Step(lesson, **options)
+    batches_of_epoch = lesson.training_batches(lesson.train)
 
     def epoch():
-        for images, step.masks in lesson.training_batches:
-            step.images = lesson.to_device(images)
+        for step.images, step.masks in batches_of_epoch:
             step()
 
     weights = sum(weight.numel() for weight in step.model.parameters())
     return weights, median_seconds(epoch, repetitions=3)
 
 
-def growth(precision):
+def growth():
     """Times of an epoch of the U-Net, when one thing grows at a time."""
     rows = []
     for count in (20, 40, 80, 160):
-        lesson = small_lesson(count + 10, PRECISION=precision)
+        lesson = small_lesson(count + 10)
         rows.append({"what": "images", "value": count,
                      "seconds": epoch_seconds(lesson)[1]})
     for scale in (0.5, 1, 2, 3):
         size = round(96 * scale), round(128 * scale)
-        lesson = small_lesson(size=size, PRECISION=precision)
+        lesson = small_lesson(size=size)
         rows.append({"what": "pixels", "value": size[0] * size[1],
                      "seconds": epoch_seconds(lesson)[1]})
-    lesson = small_lesson(PRECISION=precision)
+    lesson = small_lesson()
     for first in (8, 16, 32, 48):
         widths = tuple(first * 2**i for i in range(5))
         weights, seconds = epoch_seconds(lesson, widths=widths)
@@ -280,19 +272,15 @@ def main():
     """Measure everything, and write it down."""
     rates = {name: matrix_rate(dtype) for name, dtype in PRECISIONS.items()}
     lesson = small_lesson()
-    seconds = {}
-    for lesson.PRECISION in PRECISIONS:
-        seconds[lesson.PRECISION] = median_seconds(Step(lesson))
-    precision = lesson.PRECISION = min(seconds, key=seconds.get)
     near = {network: closeness(lesson, network, rates)
             for network in ("SegNet", "UNet")}
-    found = {"about": {**machine(), "precision": precision,
+    found = {"about": {**machine(), "precision": "float32",
                        "framework": f"torch {torch.__version__}",
                        "date": time.strftime("%Y-%m-%d")},
              "rates": rates, "closeness": list(near.values()),
              "settings": [*settings(lesson, near["UNet"], rates),
                           batches(lesson, Step(lesson))],
-             "growth": growth(precision)}
+             "growth": growth()}
     FILE.parent.mkdir(exist_ok=True)
     write(FILE, found)
     print(json.dumps(found, indent=1))

@@ -7,9 +7,15 @@ is, so that the two can be compared image by image.
 
 from dataclasses import dataclass
 
-CROSS_ENTROPY_ALONE = """
-def segmentation_loss(logits, masks):
-    return F.binary_cross_entropy_with_logits(logits, masks)
+DICE_LOSS = """
+bare_cross_entropy = cross_entropy
+
+
+def cross_entropy(logits, masks):
+    p, pixels = torch.sigmoid(logits), (1, 2, 3)
+    overlap, total = (p * masks).sum(pixels), (p + masks).sum(pixels)
+    dice_loss = 1 - (2 * overlap + 1) / (total + 1)
+    return bare_cross_entropy(logits, masks) + dice_loss.mean()
 """
 
 ANY_ANGLE = """
@@ -51,27 +57,25 @@ class UNet(UNet):
 
 
 def training_step(model, optimizer, images, masks):
-    model.train()
-    logits = compute_logits(model, images)
-    loss = segmentation_loss(logits, masks)
+    logits = model(images)
+    loss = cross_entropy(logits, masks)
     for unet in (part for part in model.modules() if isinstance(part, UNet)):
         for share, side in zip((1 / 8, 1 / 4, 1 / 2), unet.side_logits):
             smaller = F.interpolate(masks, side.shape[2:], mode="area")
-            loss = loss + share * segmentation_loss(side.float(), smaller)
+            loss = loss + share * cross_entropy(side, smaller)
         unet.side_logits = []
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return logits.detach(), loss.item()
+    return logits.detach(), loss.detach()
 """
 
 ONE_NETWORK = """
 fit_as_taught = fit
 
 
-def fit(model, name, training_batches, epochs):
-    return fit_as_taught(model, name, training_batches,
-                         epochs if "U-Net" in name else 1)
+def fit(model, name, rows, epochs):
+    return fit_as_taught(model, name, rows, epochs if "U-Net" in name else 1)
 """
 
 
@@ -91,14 +95,13 @@ class Lever:
 
 LEVERS = {
     "another seed": Lever(after="split", code="SEED = SEED + 1"),
-    "cross-entropy alone": Lever(after="loss", code=CROSS_ENTROPY_ALONE),
+    "Dice loss added": Lever(after="fit", code=DICE_LOSS),
     "any angle": Lever(after="augment", code=ANY_ANGLE),
     "deep supervision": Lever(after="unet", code=DEEP_SUPERVISION),
     "shades of grey": Lever(after="samples", code=SHADES_OF_GREY),
-    "a third of the learning rate": Lever(
-        parameters=("LEARNING_RATE=1e-3 / 3",)),
+    "three times the learning rate": Lever(
+        parameters=("LEARNING_RATE=3e-3",)),
     "80 epochs": Lever(parameters=("EPOCHS=80",)),
     "144×192 pixels": Lever(parameters=("HEIGHT=144", "WIDTH=192")),
-    "no average of weights": Lever(parameters=("EMA_DECAY=0",)),
     "no augmentation": Lever(after="augment", code="augment = v2.Identity()"),
 }

@@ -100,7 +100,7 @@ def older_epoch(lesson, model, loader, optimizer=None):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-            dice = lesson.batch_dice(output - 0.5, masks)
+            dice = lesson.dice(output - 0.5, masks)
             dice_sum += len(images) * dice.item()
     return dice_sum / len(loader.dataset)
 
@@ -150,10 +150,12 @@ def compare(names, file, side=256):
     models, history = train_networks(lesson)
     for name, make in libraries().items():
         torch.manual_seed(lesson.SEED)
-        models[name] = make().to(lesson.DEVICE,
-                                 memory_format=torch.channels_last)
-        history[name] = lesson.fit(
-            models[name], name, lesson.training_batches, lesson.EPOCHS)
+        first = lesson.Standardise()  # as in the lesson's networks
+        first.adapt(lesson.samples.images[lesson.train])
+        models[name] = nn.Sequential(first, make()).to(
+            lesson.DEVICE, memory_format=torch.channels_last)
+        history[name] = lesson.fit(models[name], name, lesson.train,
+                                   lesson.EPOCHS)
     images = lesson.samples.images[lesson.test]
     per_image = [line for name, model in models.items() for line
                  in scored(lesson, name, lesson.predict(model, images))]

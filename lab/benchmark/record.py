@@ -13,11 +13,10 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
-from skimage import measure
 
 from data import storage
 from lab.lesson import PYTORCH, TENSORFLOW, Lesson, machine
+from lab.segment import one_piece
 
 ENOUGH = 0.90  # the validation Dice whose time is noted
 
@@ -38,8 +37,8 @@ def train_networks(lesson, networks=("SegNet", "U-Net")):
         name = f"{network}, pre-trained"
         models[name] = lesson.pretrained(
             lesson.SegNet if network == "SegNet" else lesson.UNet)
-        history[name] = lesson.fit(models[name], name,
-                                   lesson.training_batches, lesson.EPOCHS)
+        history[name] = lesson.fit(models[name], name, lesson.train,
+                                   lesson.EPOCHS)
     return models, history
 
 
@@ -54,7 +53,7 @@ def record(names, file, networks=("SegNet", "U-Net")):
     images = lesson.samples.images[lesson.test]
     rows = scored(lesson, "Otsu", [lesson.otsu(image) for image in images])
     for name, model in models.items():
-        maps = lesson.predict_flips(model, images)
+        maps = predict_flips(lesson, model, images)
         rows += scored(lesson, name, lesson.predict(model, images))
         rows += scored(lesson, f"{name}, flips", maps)
         rows += scored(lesson, f"{name}, flips, one piece", maps, one_piece)
@@ -75,7 +74,7 @@ def about(lesson):
     framework = import_module("torch" if lesson.name == PYTORCH
                               else "tensorflow")
     return {"source": lesson.samples.source,
-            "epochs": lesson.EPOCHS, "precision": lesson.PRECISION,
+            "epochs": lesson.EPOCHS, "precision": "float32",
             "framework": f"{framework.__name__} {framework.__version__}",
             "python": platform.python_version(), **machine(),
             "date": time.strftime("%Y-%m-%d"), "peak_memory": peak_memory()}
@@ -90,13 +89,12 @@ def peak_memory():
     return found and 1024 * int(found[1])
 
 
-def one_piece(mask):
-    """The largest piece of a mask, bool (H, W), with its holes filled."""
-    labels = measure.label(mask)
-    if labels.max() < 1:
-        return mask
-    largest = 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return ndimage.binary_fill_holes(labels == largest)
+def predict_flips(lesson, model, images):
+    """The mean prediction for each image and its three mirror images."""
+    flips = [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # steps along H and W
+    return np.mean([
+        lesson.predict(model, images[:, ::y, ::x].copy())[:, ::y, ::x]
+        for y, x in flips], axis=0)
 
 
 def scored(lesson, method, maps, tidy=np.asarray):

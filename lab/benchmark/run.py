@@ -53,7 +53,7 @@ def execute(name, parameters, last, progress, lever=None):
     if lever:
         after["fit"] = ONE_NETWORK
         if lever.code:
-            after[lever.after] = lever.code
+            after[lever.after] = after.get(lever.after, "") + lever.code
     progress.reset(len(notebook.cells) + len(after) + 1)
     lesson.run(notebook, after, last, seconds=None,
                on_cell_executed=lambda **_: progress.update())

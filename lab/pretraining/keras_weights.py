@@ -40,12 +40,14 @@ def keras_weights(arrays):
     becomes a variance.
     """
     names = sorted({name.rpartition(".")[0] for name in arrays}, key=place)
-    found = [[arrays["standardise.mean"].ravel(),
-              arrays["standardise.deviation"].ravel() ** 2, np.int32(0)]]
-    for name in names[1:]:
+    found = []
+    for name in names:
         layer = [arrays[f"{name}.{kind}"] for kind in
                  ("weight", "bias", "running_mean", "running_var")
                  if f"{name}.{kind}" in arrays]
+        if name == "standardise":
+            layer = [arrays[f"{name}.mean"].ravel(),
+                     arrays[f"{name}.deviation"].ravel() ** 2, np.int32(0)]
         found.append([array.transpose(2, 3, 1, 0) if array.ndim == 4
                       else array for array in layer])
     return found

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors.torch import save_file
 from sklearn.model_selection import train_test_split
 
@@ -43,10 +42,9 @@ def synthetic(count, seed, size=SIZE):
 
 def train(lesson, network, epochs):
     """Train a new network with what `prepared` returned; returns it."""
-    torch.manual_seed(lesson.SEED)
-    make = getattr(lesson, network)
-    model = lesson.initialise(make()).to(lesson.DEVICE)
-    lesson.fit(model, network, lesson.training_batches, epochs)
+    model = lesson.new_network(getattr(lesson, network),
+                               lesson.samples.images[lesson.train])
+    lesson.fit(model, network, lesson.train, epochs)
     return model
 
 
@@ -55,16 +53,18 @@ def trained(options):
     samples = synthetic(options.count, options.seed)
     n_valid = options.count // 10
     lesson = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
-                      np.arange(n_valid), SEED=options.seed)
+                      np.arange(n_valid), SEED=options.seed,
+                      LEARNING_RATE=options.rate)
     start = time.perf_counter()
     model = train(lesson, options.network, options.epochs)
     print(f"trained in {(time.perf_counter() - start) / 60:.1f} minutes")
     return lesson, model
 
 
-def save(model, lesson, options):
+def save(model, options):
     """Save the weights as 16-bit numbers, which halves the file."""
-    weights = {name: tensor.cpu().half().contiguous() if tensor.ndim
+    weights = {name: tensor.cpu().half().contiguous()
+               if tensor.ndim and not name.startswith("standardise")
                else tensor.cpu() for name, tensor
                in model.state_dict().items()}
     options.save.parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +72,7 @@ def save(model, lesson, options):
         save_file(weights, part, metadata={
             "network": options.network,
             "trained on": f"{options.count} synthetic images, "
-                          f"{options.epochs} epochs, seed {options.seed}",
-            "mean": str(lesson.mean.round(4).tolist()),
-            "deviation": str(lesson.deviation.round(4).tolist())})
+                          f"{options.epochs} epochs, seed {options.seed}"})
     print(f"{options.save}: {options.save.stat().st_size / 1e6:.1f} MB")
 
 
@@ -83,7 +81,8 @@ def scored(lesson, model, samples):
     lesson.samples = samples
     probabilities = lesson.predict(model, samples.images)
     return pd.DataFrame([
-        lesson.original_scores("", row, probability)
+        {"name": samples.names[row], "diagnosis": samples.groups[row],
+         **lesson.scores(*lesson.original_masks(row, probability))}
         for row, probability in enumerate(probabilities)])
 
 
@@ -110,6 +109,8 @@ def main():
                         choices=["UNet", "SegNet"])
     parser.add_argument("--count", type=int, default=4000)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=1e-3,
+                        help="the learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", type=Path, metavar="FILE")
     parser.add_argument("--stored", action="store_true",
@@ -129,7 +130,7 @@ def main():
     else:
         lesson, model = trained(options)
     if options.save:
-        save(model, lesson, options)
+        save(model, options)
     if samples:
         report(scored(lesson, model, samples), samples.groups)
 

@@ -58,7 +58,7 @@ def trained(count, epochs, seed):
     n_valid = count // 10
     lesson = prepared(PYTORCH, synthetic(count, seed),
                       np.arange(n_valid, count), np.arange(n_valid),
-                      SEED=seed)
+                      SEED=seed, LEARNING_RATE=1e-3)
     # A mole may stand on its head, a person seldom does.
     lesson.augment.transforms = [
         step for step in lesson.augment.transforms

@@ -24,13 +24,13 @@ def lesson_on(notebook, options, **parameters):
         sys.exit(str(error))
     train, valid, _ = stratified_split(samples.groups, SEED)
     return prepared(notebook, samples, train, valid, SEED=SEED,
-                    PRECISION="float32", **parameters)
+                    **parameters)
 
 
 def arguments(description):
     """A parser with the arguments that both programs have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128),
                         metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--source", default="sample",

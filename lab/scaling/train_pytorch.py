@@ -113,25 +113,15 @@ class Training:
 
     def __init__(self, lesson, batches, options, device):
         self.settings = options.settings
-        torch.manual_seed(lesson.SEED)
-        model = lesson.initialise(lesson.UNet()).to(device)
-        self.model = DistributedDataParallel(synchronised(model, device))
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=lesson.LEARNING_RATE,
-            weight_decay=lesson.WEIGHT_DECAY)
-        n_steps = options.epochs * len(batches)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: lesson.learning_rate_factor(step, n_steps))
-        self.average = torch.optim.swa_utils.AveragedModel(
-            model, avg_fn=lesson.averaged, use_buffers=True)
+        model = lesson.new_network(lesson.UNet,
+                                   lesson.samples.images[lesson.train])
+        self.model = DistributedDataParallel(
+            synchronised(model.to(device), device))
+        self.optimizer, self.schedule = lesson.new_optimizer(
+            model, options.epochs * len(batches))
         # For each epoch that is done: loss and Dice of the training set,
         # loss and Dice of the validation set, seconds.
         self.rows = []
-
-    def after_step(self):
-        self.scheduler.step()
-        self.average.update_parameters(self.model.module)
 
     def save(self, file):
         """Write the checkpoint whole or not at all.
@@ -140,10 +130,9 @@ class Training:
         """
         optimizer = self.optimizer.state_dict()
         states = {"model": self.model.module.state_dict(),
-                  "average": self.average.state_dict(),
                   **optimizer["state"]}  # 0, 1, 2 …: one for each weight
         text = {"rows": self.rows, "settings": self.settings,
-                "scheduler": self.scheduler.state_dict(),
+                "schedule": self.schedule.state_dict(),
                 "groups": optimizer["param_groups"]}
         tensors = {f"{owner}/{name}": tensor.contiguous()
                    for owner, state in states.items()
@@ -163,8 +152,7 @@ class Training:
             states[owner][name] = tensor
         self.rows = text["rows"]
         self.model.module.load_state_dict(states.pop("model"))
-        self.average.load_state_dict(states.pop("average"))
-        self.scheduler.load_state_dict(text["scheduler"])
+        self.schedule.load_state_dict(text["schedule"])
         self.optimizer.load_state_dict({
             "state": {int(i): state for i, state in states.items()},
             "param_groups": text["groups"]})
@@ -176,17 +164,17 @@ def train(lesson, options, device):
     batches = shared_batches(lesson)
     training = Training(lesson, batches, options, device)
     resume(training, options, speaks=dist.get_rank() == 0)
-    run_epoch = lesson.run_epoch
     for epoch in range(len(training.rows), options.epochs):
         batches.sampler.set_epoch(epoch)
         batches.dataset.epoch = epoch
         start = time.perf_counter()
-        mine = run_epoch(training.model, batches, training.optimizer,
-                         training.after_step)
+        mine = lesson.train_epoch(training.model, batches,
+                                  training.optimizer, training.schedule)
         # Validation is so short that every process does all of it.
         training.rows.append([
             *sum_over_processes(*mine),
-            *run_epoch(training.average.module, lesson.validation_batches),
+            *lesson.evaluate(training.model.module,
+                             lesson.validation_batches),
             time.perf_counter() - start])
         if dist.get_rank() == 0:
             training.save(options.checkpoint)

@@ -98,20 +98,19 @@ class Training:
 
         self.lesson, self.strategy, self.tf = lesson, strategy, tf
         self.settings = options.settings
-        self.n_steps = options.epochs * len(lesson.training_batches)
-        # Only Keras' own batch norm can look at all workers' images.
-        lesson.FusedBatchNorm = functools.partial(
-            keras.layers.BatchNormalization, synchronized=True)
-        lesson.binary_cross_entropy = unscaled
-        keras.utils.set_random_seed(lesson.SEED)
+        keras.utils.set_random_seed(lesson.SEED)  # the same in all workers
+        self.batches = lesson.training_batches(lesson.train)
+        plain = keras.layers.BatchNormalization
+        # Batch norm that looks at the images of all workers.
+        keras.layers.BatchNormalization = functools.partial(
+            plain, synchronized=True)
         with strategy.scope():
-            self.model = lesson.UNet()
-            self.optimizer = keras.optimizers.AdamW(
-                lesson.LEARNING_RATE, weight_decay=lesson.WEIGHT_DECAY,
-                epsilon=1e-8)
+            self.model = lesson.new_network(
+                lesson.UNet, lesson.samples.images[lesson.train])
+            self.optimizer = lesson.new_optimizer(
+                options.epochs * len(self.batches))
             self.optimizer.build(self.model.trainable_variables)
-        self.average_model = lesson.UNet()  # for validation only
-        self.average = self.model.get_weights()
+        keras.layers.BatchNormalization = plain
         # For each epoch that is done: loss and Dice of the training set,
         # loss and Dice of the validation set, seconds.
         self.rows = []
@@ -128,7 +127,7 @@ class Training:
             with tf.GradientTape() as tape:
                 logits = self.model(images, training=True)
                 # The sum over all workers is then the mean of all images.
-                loss = lesson.segmentation_loss(masks, logits) \
+                loss = unscaled(masks, logits) \
                     / self.strategy.num_replicas_in_sync
             weights = self.model.trainable_weights
             # It adds up the gradients of all workers.
@@ -144,27 +143,18 @@ class Training:
         lesson, loss_sum, dice_sum = self.lesson, 0, 0
         n_images, batch_size = len(lesson.train), lesson.BATCH_SIZE
         for number, (images, masks) in enumerate(batches):
-            step = int(self.optimizer.iterations.numpy())
-            self.optimizer.learning_rate = lesson.LEARNING_RATE \
-                * lesson.learning_rate_factor(step, self.n_steps)
             loss, dice = self.shared_step(images, masks)
             size = min(batch_size, n_images - number * batch_size)
             loss_sum += size * float(loss)
             dice_sum += float(dice)
-            self.average = [
-                lesson.averaged(average, weight, step) for average, weight
-                in zip(self.average, self.model.get_weights())]
         return [loss_sum / n_images, dice_sum / n_images]
 
     def validate(self):
-        """Loss and Dice of the running average on the validation set."""
-        lesson = self.lesson
-        self.average_model.set_weights(self.average)
-        loss = dice = 0
+        """Mean loss and mean Dice on the validation set."""
+        lesson, loss, dice = self.lesson, 0, 0
         for images, masks in lesson.validation_batches:
-            logits = self.average_model(images, training=False)
-            loss += len(images) * float(
-                lesson.segmentation_loss(masks, logits))
+            logits = self.model(images, training=False)
+            loss += len(images) * float(unscaled(masks, logits))
             dice += float(sum(lesson.dice(masks, logits)))
         return [loss / len(lesson.valid), dice / len(lesson.valid)]
 
@@ -179,9 +169,7 @@ class Training:
         with storage.whole(file) as part, part.open("wb") as stream:
             np.savez(stream, rows=self.rows, settings=self.settings, **{
                 name: variable.numpy()
-                for name, variable in self.variables().items()}, **{
-                f"average{i}": array
-                for i, array in enumerate(self.average)})
+                for name, variable in self.variables().items()})
 
     def load(self, file):
         """Go on from a checkpoint. Returns with what settings it began."""
@@ -189,8 +177,6 @@ class Training:
             self.rows = stored["rows"].tolist()
             for name, variable in self.variables().items():
                 variable.assign(stored[name])
-            self.average = [stored[f"average{i}"]
-                            for i in range(len(self.average))]
             return str(stored["settings"])
 
 
@@ -213,13 +199,11 @@ def work(options):
         import tensorflow as tf
         # Before all else, or TensorFlow refuses to connect the workers.
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    # All workers augment each image in the same way.
-    tf.random.set_seed(0)
     lesson = lesson_on(TENSORFLOW, options)
     training = Training(lesson, strategy, options)
     resume(training, options,
            speaks=strategy.cluster_resolver.task_id == 0)
-    batches = share_of(strategy, lesson.training_batches)
+    batches = share_of(strategy, training.batches)
     for epoch in range(len(training.rows), options.epochs):
         start = time.perf_counter()
         training.rows.append([*training.epoch(batches),
