@@ -321,35 +321,39 @@ def draw_overlap():
 
 
 def draw_loss():
-    """Three losses of one lesion pixel against its logit.
+    """Three losses of a lesion and of a background pixel by its logit.
 
     Cross-entropy pulls hardest where the network is sure and wrong. The
-    squared error flattens there, and so does a cross-entropy that gets a
-    sigmoid too many: the trap.
+    squared error flattens there. The trap, a cross-entropy that gets a
+    sigmoid too many, is nearly flat everywhere.
     """
-    figure = Figure(figsize=(9, 5), facecolor=WHITE, layout="constrained")
-    ax = figure.add_subplot()
+    figure = Figure(figsize=(11, 5), facecolor=WHITE, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     logit = np.linspace(-6, 6, 241)
     probability = 1 / (1 + np.exp(-logit))
-    curves = [
-        (-np.log(probability), BLUE, "-", "cross-entropy: −log p",
-         (-2.7, 3.2)),
-        ((1 - probability) ** 2, GREEN, "--", "squared error: (1 − p)²",
-         (-5.9, 1.27)),
-        (np.log(1 + np.exp(-probability)), VERMILION, "-.",
-         "the trap: a sigmoid too many", (0.95, 0.62))]
-    for loss, color, style, name, (x, y) in curves:
-        ax.plot(logit, loss, color=color, linestyle=style, lw=3)
-        write(ax, x, y, name, color=color, ha="left", weight="bold")
-    ax.axvline(0, color=DARK, lw=1, linestyle=":")
-    ax.plot(0, np.log(2), "o", color=BLUE, ms=9)
-    ax.annotate("p = 0.5 costs ln 2 ≈ 0.69", (0.1, 0.75), (1.2, 1.7),
-                size=15, color=DARK, arrowprops={"arrowstyle": "-|>"})
-    ax.set(xlim=(-6, 6), ylim=(0, 5))
-    ax.set_xlabel("logit z of a lesion pixel\n← sure and wrong"
-                  "                          sure and right →", size=15)
-    ax.set_ylabel("loss", size=15)
-    ax.tick_params(labelsize=14)
+    sides = [("lesion", probability, -1,
+              "← sure and wrong                  sure and right →"),
+             ("background", 1 - probability, 1,
+              "← sure and right                  sure and wrong →")]
+    for ax, (kind, right, sign, directions) in zip(axes, sides, strict=True):
+        trap = np.log(1 + np.exp(sign * probability))
+        for loss, color, style, name in [
+                (-np.log(right), BLUE, "-", "cross-entropy"),
+                ((1 - right) ** 2, GREEN, "--", "squared error"),
+                (trap, VERMILION, "-.", "the trap: a sigmoid too many")]:
+            ax.plot(logit, loss, color=color, linestyle=style, lw=3,
+                    label=name)
+        ax.axvline(0, color=DARK, lw=1, linestyle=":")
+        ax.plot(0, np.log(2), "o", color=BLUE, ms=9)
+        ax.annotate("p = 0.5 costs\nln 2 ≈ 0.69", (-0.1 * sign, 0.75),
+                    (-2.6 * sign, 1.9), size=14, color=DARK, ha="center",
+                    arrowprops={"arrowstyle": "-|>"})
+        ax.set(xlim=(-6, 6), ylim=(0, 5))
+        ax.set_title(f"a {kind} pixel", size=16)
+        ax.set_xlabel(f"logit z\n{directions}", size=14)
+        ax.tick_params(labelsize=14)
+    axes[0].set_ylabel("loss", size=15)
+    axes[0].legend(fontsize=13, loc="upper right", framealpha=1)
     return figure
 
 

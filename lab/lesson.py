@@ -229,8 +229,7 @@ def save(name):
     path, notebook = ROOT / name, read(name)
     os.environ["SEGMENTATION_SOURCE"] = "sample"
     about = dict(notebook.metadata)  # to which the run would add
-    client(notebook, path.parent, seconds=1800,
-           store_widget_state=False).execute()
+    client(notebook, path.parent, seconds=1800).execute()
     notebook.metadata = about | {"lesson": {
         "fingerprint": fingerprint(notebook), "seconds": seconds(notebook),
         "date": f"{datetime.now():%Y-%m-%d}", **machine()}}

@@ -23,7 +23,7 @@ from lab.lesson import ROOT, code_cells
 
 # Parameters with which a lesson notebook runs in seconds.
 SHORT = ("SOURCE = 'sample'; EPOCHS = 1; HEIGHT, WIDTH = 48, 64; "
-         "BATCH_SIZE = 50; FEW_STEPS = 2; PRECISION = 'float32'")
+         "BATCH_SIZE = 50; FEW_STEPS = 2")
 # What the tests of robustness tried, printed at the end: "archives": 60.
 TRIED = Counter()
 SECONDS = 20  # no damaged file may take longer to refuse

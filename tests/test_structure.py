@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import repository
 from nbformat import v4
@@ -102,11 +103,16 @@ def test_a_name_that_a_cell_no_longer_defines_is_missed(monkeypatch):
 
 def test_a_lesson_hands_out_and_takes_what_is_declared():
     taught = lesson.definitions(PYTORCH, "parameters", "training",
-                                EMA_DECAY=1.0)
-    assert taught.averaged(5, 7, 10**9) == pytest.approx(5)
-    taught.EMA_DECAY = 0.0  # its functions see it
-    assert taught.averaged(5, 7, 10**9) == 7
-    for unknown in ("torch", "averages"):
+                                LEARNING_RATE=1.0)
+
+    def highest_rate():
+        optimizer, _ = taught.new_optimizer(torch.nn.Linear(1, 1), 1)
+        return optimizer.param_groups[0]["initial_lr"]
+
+    assert highest_rate() == 1
+    taught.LEARNING_RATE = 0.5  # its functions see it
+    assert highest_rate() == 0.5
+    for unknown in ("torch", "optimizers"):
         with pytest.raises(AttributeError, match="does not declare"):
             getattr(taught, unknown)
         with pytest.raises(AttributeError, match="does not declare"):

@@ -21,6 +21,8 @@ DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
 FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
 PAGES = {"README.md": "en", "translations/README.no.md": "no",
          "lab/benchmark/README.md": "en", "lab/scaling/README.md": "en"}
+# The learning rates that were chosen on validation images.
+LEAST_RATE = {"PH2": 1e-3, "sample": 3e-3}
 # Of the one table that the translated page shows.
 NORWEGIAN = {"method": "metode", "pre-trained": "forhåndstrent",
              "flips": "speilet", "one piece": "ett stykke"}
@@ -303,6 +305,60 @@ def settings_table(found):
             if row["first"] else ""})
 
 
+def recipe_gains(found, data, network):
+    """{part of a recipe: [gains of test Dice]}, and Dice without any.
+
+    Both trainings of a pair have the same fold and seed.
+    """
+    runs = {(run["loss"], run["rate"], run["fold"], run["seed"]): run
+            for run in found["recipe"]
+            if (run["data"], run["network"]) == (data, network)}
+    rate = LEAST_RATE[data]
+    least = {key[2:]: run for key, run in runs.items()
+             if key[:2] == ("cross-entropy", rate)}
+    parts = {"Dice loss added": ("both", rate, "last"),
+             "running average": ("cross-entropy", rate, "average"),
+             "best epoch": ("cross-entropy", rate, "best"),
+             "first recipe: all three": ("both", 1e-3, "best average"),
+             "learning rate 2e-3": ("cross-entropy", 2e-3, "last"),
+             "learning rate 3e-3": ("cross-entropy", 3e-3, "last")}
+    gains = {name: [runs[loss, changed, *place][kind]["test"]["dice"]
+                    - run["last"]["test"]["dice"]
+                    for place, run in least.items()
+                    if (loss, changed, *place) in runs]
+             for name, (loss, changed, kind) in parts.items()
+             if (changed, kind) != (rate, "last") or loss == "both"}
+    return gains, [run["last"]["test"]["dice"] for run in least.values()]
+
+
+def recipe_table(found):
+    """What each part of a recipe is worth, on both sets of images."""
+    columns = {f"{network.replace('UNet', 'U-Net')}, {title}":
+               recipe_gains(found, data, network)
+               for data, title in (("PH2", "PH²"), ("sample", "sample"))
+               for network in ("SegNet", "UNet")}
+
+    def gain(gains):
+        if len(gains) < 2:
+            return ""
+        error = np.std(gains, ddof=1) / len(gains) ** 0.5
+        return f"{np.mean(gains):+.4f} ± {error:.4f} ({len(gains)})"
+
+    def line(name):
+        if name == "the least":
+            return {title: f"**{np.mean(dice):.3f}** ({len(dice)})"
+                    for title, (_, dice) in columns.items()}
+        return {title: gain(gains.get(name, []))
+                for title, (gains, _) in columns.items()}
+
+    names = list(dict.fromkeys(name for gains, _ in columns.values()
+                               for name in gains))
+    return markdown(["the least", *names], {
+        "recipe": lambda name: name,
+        **{title: lambda name, title=title: line(name)[title]
+           for title in columns}})
+
+
 def about_line(found):
     """On what machine the cross-validation ran, with what, and when."""
     return machine_line({**found["about"], "framework": ", ".join(
@@ -316,8 +372,9 @@ def machine_line(about):
             f"{about['precision']}; {about['date']}*")
 
 
-TABLES = {"front": front_table, "accuracy": accuracy_table,
-          "speed": speed_table, "levers": lever_table, "about": about_line,
+TABLES = {"front": front_table, "recipe": recipe_table,
+          "accuracy": accuracy_table, "speed": speed_table,
+          "levers": lever_table, "about": about_line,
           "peers": peers_table, "limits": limits_table,
           "profile": profile_table, "settings": settings_table,
           "peersmachine":

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data import DataError, ph2, storage
 from lab import lesson
-from lab.benchmark import hardware, report
+from lab.benchmark import hardware, recipe, report
 from lab.benchmark.levers import LEVERS, ONE_NETWORK
 from lab.lesson import PYTORCH, ROOT, TENSORFLOW
 
@@ -126,6 +126,8 @@ def published(options):
     parts = cross_validated(options)
     if peers_file(options).exists():
         parts["peers"] = report.peers(peers_file(options))
+    if recipe.results():
+        parts["recipe"] = recipe.results()
     if hardware.FILE.exists():
         parts["limits"] = json.loads(hardware.FILE.read_text())
     return parts
