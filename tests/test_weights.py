@@ -287,7 +287,7 @@ def test_a_hostile_model_is_asked_for_its_numbers_only(tensorflow, tmp_path,
     for number, content in enumerate(hostile_files(folder)):
         file = tmp_path / f"{number}.keras"
         file.write_bytes(content)
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(Exception):  # whatever it says
             side.load_network(side.UNet, file)
         assert not Path("hacked").exists()
 
