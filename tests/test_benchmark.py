@@ -17,8 +17,7 @@ from lab.benchmark import hardware, peers, record, report
 from lab.benchmark import run as program
 from lab.lesson import PYTORCH, ROOT
 
-SETTINGS = ["EPOCHS=1", "HEIGHT=48", "WIDTH=64", "BATCH_SIZE=50",
-            "PRECISION='float32'"]
+SETTINGS = ["EPOCHS=1", "HEIGHT=48", "WIDTH=64", "BATCH_SIZE=50"]
 
 
 def benchmark(folder, *arguments):
@@ -229,15 +228,14 @@ def test_operations_of_one_convolution_are_counted():
 
 @pytest.mark.full
 def test_limits_of_the_networks():
-    names = hardware.small_lesson(count=20, size=(32, 48), PRECISION="float32")
+    names = hardware.small_lesson(count=20, size=(32, 48))
     rates = {name: hardware.matrix_rate(dtype, sizes=(256,))
              for name, dtype in hardware.PRECISIONS.items()}
     near = hardware.closeness(names, "UNet", rates)
     assert 0 < near["share"] < 1
     assert sum(near["profile"].values()) == pytest.approx(1)
     assert near["profile"]["convolutions"] > 0.1
-    for name in ("channels first", "fused AdamW",
-                 "average of all tensors at once"):
+    for name in ("channels first", "fused AdamW", "bfloat16"):
         share, first = hardware.compared(names, hardware.CHANGES[name],
                                          rounds=3)
         assert 0.1 < share < 10 and first > 0

@@ -71,19 +71,21 @@ def jupyterlab(tmp_path_factory):
 def run_all(page, address, name):
     """Open a notebook, run it, wait for its last cell.
 
-    Execution counts appear in brackets beside the cells; the last one
-    tells that all cells have run.
+    Execution counts appear in brackets beside the cells whose code is not
+    folded; then the last cell, which may be folded, is waited for.
     """
-    number = len(code_cells(read(name)))
+    numbers = [number for number, cell in enumerate(code_cells(read(name)), 1)
+               if not cell.metadata.get("jupyter", {}).get("source_hidden")]
     prompts = page.locator(".jp-CodeCell .jp-InputArea-prompt")
+    idle = page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     page.goto(f"{address}lab/tree/{name}?reset")  # with no other tab
-    expect(prompts).to_have_count(number, timeout=60_000)
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]") \
-        .wait_for(timeout=60_000)
+    expect(prompts).to_have_count(len(numbers), timeout=60_000)
+    idle.wait_for(timeout=60_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    expect(prompts.last).to_have_text(f"[{number}]:",
+    expect(prompts.last).to_have_text(f"[{numbers[-1]}]:",
                                       timeout=1000 * SECONDS)
+    idle.wait_for(timeout=60_000)
 
 
 def play(page, quiz):

@@ -103,15 +103,15 @@ def test_a_name_that_a_cell_no_longer_defines_is_missed(monkeypatch):
 
 def test_a_lesson_hands_out_and_takes_what_is_declared():
     taught = lesson.definitions(PYTORCH, "parameters", "training",
-                                LEARNING_RATE=1.0)
+                                WEIGHT_DECAY=1.0)
 
-    def highest_rate():
-        optimizer, _ = taught.new_optimizer(torch.nn.Linear(1, 1), 1)
-        return optimizer.param_groups[0]["initial_lr"]
+    def decay():
+        optimizer, _ = taught.new_optimizer(torch.nn.Linear(1, 1), 1, 1e-3)
+        return optimizer.param_groups[0]["weight_decay"]
 
-    assert highest_rate() == 1
-    taught.LEARNING_RATE = 0.5  # its functions see it
-    assert highest_rate() == 0.5
+    assert decay() == 1
+    taught.WEIGHT_DECAY = 0.5  # its functions see it
+    assert decay() == 0.5
     for unknown in ("torch", "optimizers"):
         with pytest.raises(AttributeError, match="does not declare"):
             getattr(taught, unknown)

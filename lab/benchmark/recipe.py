@@ -60,7 +60,7 @@ def train(lesson, network, options):
     torch.manual_seed(lesson.SEED)
     batches = lesson.training_batches(lesson.train)
     optimizer, schedule = lesson.new_optimizer(
-        model, options.epochs * len(batches))
+        model, options.epochs * len(batches), lesson.LEARNING_RATE)
     average = AveragedModel(model, avg_fn=averaged, use_buffers=True)
     kept, best = {}, {}
     for _ in range(options.epochs):

@@ -118,7 +118,7 @@ class Training:
         self.model = DistributedDataParallel(
             synchronised(model.to(device), device))
         self.optimizer, self.schedule = lesson.new_optimizer(
-            model, options.epochs * len(batches))
+            model, options.epochs * len(batches), lesson.LEARNING_RATE)
         # For each epoch that is done: loss and Dice of the training set,
         # loss and Dice of the validation set, seconds.
         self.rows = []

@@ -108,7 +108,7 @@ class Training:
             self.model = lesson.new_network(
                 lesson.UNet, lesson.samples.images[lesson.train])
             self.optimizer = lesson.new_optimizer(
-                options.epochs * len(self.batches))
+                options.epochs * len(self.batches), lesson.LEARNING_RATE)
             self.optimizer.build(self.model.trainable_variables)
         keras.layers.BatchNormalization = plain
         # For each epoch that is done: loss and Dice of the training set,
