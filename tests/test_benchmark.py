@@ -11,9 +11,9 @@ import pytest
 import torch
 from conftest import SHORT
 
-from data import DataError
+from data import DataError, ph2
 from lab import lesson
-from lab.benchmark import hardware, peers, record, report
+from lab.benchmark import hardware, peers, recipe, record, report
 from lab.benchmark import run as program
 from lab.lesson import PYTORCH, ROOT
 
@@ -241,3 +241,42 @@ def test_limits_of_the_networks():
         assert 0.1 < share < 10 and first > 0
     weights, seconds = hardware.epoch_seconds(names, widths=(4, 8))
     assert seconds > 0 and weights < 10_000
+
+
+# --- Recipe ---------------------------------------------------------------
+
+@pytest.mark.full
+@pytest.mark.parametrize(("framework", "kinds"), [
+    ("pytorch", {"last", "average", "best", "best average"}),
+    ("tf", {"last"})])
+def test_one_training_gives_its_kinds_of_weights(framework, kinds):
+    samples = ph2.load(size=(32, 48), source="sample")
+    options = SimpleNamespace(framework=framework, data="sample",
+                              loss="cross-entropy", rate=3e-3, epochs=2)
+    found = recipe.run(samples, "UNet", 0, 1, options)
+    assert (found["framework"], found["fold"], found["seed"]) == \
+        (framework, 0, 1)
+    judged = {kind: value for kind, value in found.items()
+              if isinstance(value, dict)}
+    assert judged.keys() == kinds
+    for kind in kinds:
+        for part in ("valid", "test"):
+            assert 0.3 < judged[kind][part]["dice"] < 1
+            assert 0 < judged[kind][part]["background"] < 0.7
+
+
+def test_gains_of_a_recipe_are_of_pairs():
+    """Two folds; the Dice loss adds 0.01 and 0.03."""
+    def training(loss, fold, dice, framework="pytorch"):
+        return {"framework": framework, "data": "PH2", "network": "UNet",
+                "loss": loss, "rate": 1e-3, "fold": fold, "seed": 0,
+                **{kind: {"test": {"dice": dice}} for kind in
+                   ("last", "average", "best", "best average")}}
+
+    table = report.recipe_table({"recipe": [
+        training("cross-entropy", 0, 0.9), training("both", 0, 0.91),
+        training("cross-entropy", 1, 0.8), training("both", 1, 0.83),
+        training("cross-entropy", 0, 0.7, "tf")]})
+    assert "| the least |  | **0.850** (2) |" in table
+    assert "| the least, in TensorFlow |  | **0.700** (1) |" in table
+    assert "| Dice loss added |  | +0.0200 ± 0.0100 (2) |" in table

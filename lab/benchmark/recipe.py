@@ -3,10 +3,12 @@
     python -m lab.benchmark.recipe --data PH2 --folds 5 --seeds 3
     python -m lab.benchmark.recipe --loss both       with the Dice loss
     python -m lab.benchmark.recipe --rate 2e-3 --seeds 1
+    python -m lab.benchmark.recipe --framework tf --seeds 1
 
-One training gives four kinds of weights, so that they can be compared: the
-last ones, the running average of all at the end, and of both those of the
-epoch with the best validation Dice. PyTorch. Each training is a file in
+One training in PyTorch gives four kinds of weights, so that they can be
+compared: the last ones, the running average of all at the end, and of both
+those of the epoch with the best validation Dice. In TensorFlow it is the
+notebook's own training, with the last ones. Each training is a file in
 data/benchmark/recipe/; what is there is not done again.
 `lab.benchmark.run --publish` puts the table into its page.
 """
@@ -24,11 +26,10 @@ from torch.optim.swa_utils import AveragedModel
 from data import DataError, ph2, storage
 from data.splits import stratified_split
 from lab.benchmark.record import write
-from lab.lesson import PYTORCH, prepared
+from lab.lesson import PYTORCH, TENSORFLOW, prepared
 
 FOLDER = storage.ROOT / "benchmark/recipe"
 SIZE = (96, 128)
-WEIGHTS = ("last", "average", "best", "best average")
 
 
 def averaged(average, new, step):
@@ -54,7 +55,7 @@ def loss_of(lesson, options, logits, masks):
 
 
 def train(lesson, network, options):
-    """Train a new network. Returns it, and {kind: weights}."""
+    """Train a new network. Returns it and {kind: weights}, in PyTorch."""
     model = lesson.new_network(getattr(lesson, network),
                                lesson.samples.images[lesson.train])
     torch.manual_seed(lesson.SEED)
@@ -96,15 +97,24 @@ def judged(lesson, model, rows):
 def run(samples, network, fold, seed, options):
     """One training; returns what is kept of it."""
     rows, valid, test = stratified_split(samples.groups, 42, fold=fold)
-    lesson = prepared(PYTORCH, samples, rows, valid, SEED=seed,
+    name = {"pytorch": PYTORCH, "tf": TENSORFLOW}[options.framework]
+    lesson = prepared(name, samples, rows, valid, SEED=seed,
                       LEARNING_RATE=options.rate)
     start = time.perf_counter()
-    model, kept = train(lesson, network, options)
-    found = {"data": options.data, "network": network, "loss": options.loss,
-             "rate": options.rate, "epochs": options.epochs, "fold": fold,
-             "seed": seed, "seconds": time.perf_counter() - start}
-    for kind in WEIGHTS:
-        model.load_state_dict(kept[kind])
+    if options.framework == "pytorch":
+        model, kept = train(lesson, network, options)
+    else:
+        model = lesson.new_network(getattr(lesson, network),
+                                   samples.images[rows])
+        lesson.fit(model, network, rows, options.epochs)
+        kept = {"last": None}
+    found = {"framework": options.framework, "data": options.data,
+             "network": network, "loss": options.loss, "rate": options.rate,
+             "epochs": options.epochs, "fold": fold, "seed": seed,
+             "seconds": time.perf_counter() - start}
+    for kind, weights in kept.items():
+        if weights:
+            model.load_state_dict(weights)
         found[kind] = {"valid": judged(lesson, model, valid),
                        "test": judged(lesson, model, test)}
     return found
@@ -112,9 +122,9 @@ def run(samples, network, fold, seed, options):
 
 def file_of(network, fold, seed, options):
     """Where the result of one training is kept."""
-    return FOLDER / (f"{options.data}-{network}-{options.loss}-"
-                     f"{options.rate:g}-{options.epochs}-fold{fold}-"
-                     f"seed{seed}.json")
+    return FOLDER / (f"{options.framework}-{options.data}-{network}-"
+                     f"{options.loss}-{options.rate:g}-{options.epochs}-"
+                     f"fold{fold}-seed{seed}.json")
 
 
 def results():
@@ -126,6 +136,8 @@ def results():
 def main():
     """Do the trainings that are missing, or publish what is there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--framework", choices=["pytorch", "tf"],
+                        default="pytorch")
     parser.add_argument("--data", choices=["PH2", "sample"], default="PH2")
     parser.add_argument("--network", nargs="+", default=["SegNet", "UNet"],
                         choices=["SegNet", "UNet"])
@@ -136,6 +148,8 @@ def main():
     parser.add_argument("--folds", type=int, choices=range(1, 6), default=5)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
+    if options.framework == "tf" and options.loss == "both":
+        parser.error("--loss both is for --framework pytorch only")
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
         samples = ph2.load(SIZE, "download" if options.data == "PH2"

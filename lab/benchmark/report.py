@@ -305,14 +305,20 @@ def settings_table(found):
             if row["first"] else ""})
 
 
+def recipe_runs(found, framework, data, network):
+    """{(loss, rate, fold, seed): training} of one network and framework."""
+    return {(run["loss"], run["rate"], run["fold"], run["seed"]): run
+            for run in found["recipe"]
+            if (run.get("framework", "pytorch"), run["data"],
+                run["network"]) == (framework, data, network)}
+
+
 def recipe_gains(found, data, network):
     """{part of a recipe: [gains of test Dice]}, and Dice without any.
 
     Both trainings of a pair have the same fold and seed.
     """
-    runs = {(run["loss"], run["rate"], run["fold"], run["seed"]): run
-            for run in found["recipe"]
-            if (run["data"], run["network"]) == (data, network)}
+    runs = recipe_runs(found, "pytorch", data, network)
     rate = LEAST_RATE[data]
     least = {key[2:]: run for key, run in runs.items()
              if key[:2] == ("cross-entropy", rate)}
@@ -331,12 +337,10 @@ def recipe_gains(found, data, network):
     return gains, [run["last"]["test"]["dice"] for run in least.values()]
 
 
-def recipe_table(found):
-    """What each part of a recipe is worth, on both sets of images."""
-    columns = {f"{network.replace('UNet', 'U-Net')}, {title}":
-               recipe_gains(found, data, network)
-               for data, title in (("PH2", "PH²"), ("sample", "sample"))
-               for network in ("SegNet", "UNet")}
+def recipe_column(found, data, network):
+    """{row of the table: text} of one network and data set."""
+    def mean(dice):
+        return f"**{np.mean(dice):.3f}** ({len(dice)})" if dice else ""
 
     def gain(gains):
         if len(gains) < 2:
@@ -344,19 +348,26 @@ def recipe_table(found):
         error = np.std(gains, ddof=1) / len(gains) ** 0.5
         return f"{np.mean(gains):+.4f} ± {error:.4f} ({len(gains)})"
 
-    def line(name):
-        if name == "the least":
-            return {title: f"**{np.mean(dice):.3f}** ({len(dice)})"
-                    for title, (_, dice) in columns.items()}
-        return {title: gain(gains.get(name, []))
-                for title, (gains, _) in columns.items()}
+    gains, least = recipe_gains(found, data, network)
+    keras = recipe_runs(found, "tf", data, network).values()
+    return {"the least": mean(least),
+            "the least, in TensorFlow": mean([run["last"]["test"]["dice"]
+                                              for run in keras]),
+            **{name: gain(found) for name, found in gains.items()}}
 
-    names = list(dict.fromkeys(name for gains, _ in columns.values()
-                               for name in gains))
-    return markdown(["the least", *names], {
+
+def recipe_table(found):
+    """What each part of a recipe is worth, on both sets of images."""
+    columns = {f"{network.replace('UNet', 'U-Net')}, {title}":
+               recipe_column(found, data, network)
+               for data, title in (("PH2", "PH²"), ("sample", "sample"))
+               for network in ("SegNet", "UNet")}
+    names = dict.fromkeys(name for column in columns.values()
+                          for name in column)
+    return markdown(list(names), {
         "recipe": lambda name: name,
-        **{title: lambda name, title=title: line(name)[title]
-           for title in columns}})
+        **{title: lambda name, column=column: column.get(name, "")
+           for title, column in columns.items()}})
 
 
 def about_line(found):
