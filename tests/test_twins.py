@@ -136,7 +136,23 @@ def twins(pytorch, tensorflow, name, precision, change, monkeypatch):
 # For each precision: the share of logits that must agree, and how closely
 # logits, loss, gradients and running statistics do.
 AGREE = {np.float64: (1, 1e-9, 1e-9, 1e-6, 1e-9),
-         np.float32: (0.99, 1e-4, 1e-5, 0.02, 1e-5)}
+         np.float32: (0.99, 1e-4, 1e-5, 1e-3, 1e-5)}
+
+
+def gradient_error(one, other, pytorch, tensorflow, precision, seed):
+    """The largest relative difference of all gradients of one batch."""
+    images, masks = (array.astype(precision) for array in a_batch(seed=seed))
+    one.train().zero_grad()
+    pytorch.cross_entropy(one(channels_first(images)),
+                          channels_first(masks)).backward()
+    with tf.GradientTape() as tape:
+        loss = tensorflow.cross_entropy(masks, other(images, training=True))
+    gradients = in_keras({
+        name: weight.grad for name, weight in one.named_parameters()})
+    return max(np.linalg.norm(keras_gradient - gradient)
+               / np.linalg.norm(gradient) for gradient, keras_gradient
+               in zip(gradients, tape.gradient(
+                   loss, other.trainable_weights), strict=True))
 
 
 @pytest.mark.parametrize("precision", AGREE)
@@ -145,7 +161,7 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
     """Logits, loss, every gradient, running statistics.
 
     In float32, as the lesson runs, a swapped maximum may disturb a few
-    pixels.
+    pixels, and with them all gradients of a batch: their median counts.
     """
     one, other = twins
     share, *bounds = AGREE[precision]
@@ -155,21 +171,16 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
                                   [(16, 16), (48, 80), (96, 128)]):
         images, masks = (array.astype(precision) for array in a_batch(size))
         expected = one.train(training)(channels_first(images))
-        with tf.GradientTape() as tape:
-            logits = other(images, training=training)
-            keras_loss = tensorflow.cross_entropy(masks, logits)
+        logits = other(images, training=training)
+        keras_loss = tensorflow.cross_entropy(masks, logits)
         assert logits.shape == (4, *size, 1)
         assert np.quantile(np.abs(logits - channels_last(expected)),
                            share) < bounds[0]
     loss = pytorch.cross_entropy(expected, channels_first(masks))
     assert float(keras_loss) == pytest.approx(loss.item(), rel=bounds[1])
-    loss.backward()
-    gradients = in_keras({
-        name: weight.grad for name, weight in one.named_parameters()})
-    for gradient, keras_gradient in zip(gradients, tape.gradient(
-            keras_loss, other.trainable_weights), strict=True):
-        assert np.linalg.norm(keras_gradient - gradient) \
-            < bounds[2] * np.linalg.norm(gradient)
+    errors = [gradient_error(one, other, pytorch, tensorflow, precision, seed)
+              for seed in range(5)]
+    assert np.median(errors) < bounds[2]
     means, keras_means = (
         [array for array, weight in zip(weights, other.weights, strict=True)
          if weight.name == "moving_mean"]

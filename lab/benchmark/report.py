@@ -363,7 +363,7 @@ def recipe_table(found):
                for data, title in (("PH2", "PH²"), ("sample", "sample"))
                for network in ("SegNet", "UNet")}
     names = dict.fromkeys(name for column in columns.values()
-                          for name in column)
+                          for name, text in column.items() if text)
     return markdown(list(names), {
         "recipe": lambda name: name,
         **{title: lambda name, column=column: column.get(name, "")
