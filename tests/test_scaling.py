@@ -23,9 +23,12 @@ from lab.lesson import ROOT
 from lab.scaling import shared
 
 EPOCHS = 3
-# The largest difference of the training loss that was measured is 0.0003.
-# Where batch norm is not synchronised, it is 0.003 and more.
+# The largest difference of the training loss in PyTorch that was measured
+# is 0.0003. Where batch norm is not synchronised, it is 0.003 and more.
 TOLERANCE = 0.001
+# In TensorFlow rounding grows to 0.002 within three epochs, so the losses
+# say little there after the first; see the test of one step in float64.
+LATER = {"pytorch": TOLERANCE, "tf": 0.02}
 LAUNCHERS = {
     "pytorch": ["-m", "torch.distributed.run", "--standalone",
                 "--nproc-per-node={}", "-m", "lab.scaling.train_pytorch"],
@@ -78,13 +81,64 @@ def test_two_processes_learn_what_one_does(alone, tmp_path):
     found = finished(framework, 2, tmp_path / "shared")
     assert list(found) == list(expected) == [1, 2, 3]
     for epoch, (loss, dice, valid_loss, *_) in found.items():
-        assert abs(loss - expected[epoch][0]) < TOLERANCE
+        assert abs(loss - expected[epoch][0]) \
+            < (TOLERANCE if epoch == 1 else LATER[framework])
         assert abs(dice - expected[epoch][1]) < 0.02
         assert abs(valid_loss - expected[epoch][2]) < 0.02
     assert found[3][0] < found[1][0] - 0.05  # it does learn
     # AdamW would hide it if gradients were added up twice.
     assert 0.7 < size_of_moments(tmp_path / "shared") \
         / size_of_moments(file) < 1.4
+
+
+# One training step of eight images, by one worker and shared by two. It
+# prints how far what the optimizer and batch norm keep is apart, relatively.
+ONE_STEP = """
+from types import SimpleNamespace
+import numpy as np
+from data import ph2
+from lab import lesson
+from lab.jupyter import quietly
+from lab.scaling.train_tf import Training
+with quietly():
+    import keras
+    import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    2 * [tf.config.LogicalDeviceConfiguration()])
+samples, rows = ph2.load(size=(48, 64), source="sample"), np.arange(8)
+taught = lesson.prepared(lesson.TENSORFLOW, samples, rows, rows)
+taught.training_batches = lambda rows: [1]  # only their number counts
+keras.config.set_floatx("float64")
+keras.config.set_dtype_policy("float64")
+arrays = [samples.images[rows].astype(np.float64),
+          samples.masks[rows, ..., None].astype(np.float64)]
+kept = []
+for count in (1, 2):
+    strategy = tf.distribute.MirroredStrategy(
+        [f"CPU:{number}" for number in range(count)])
+    training = Training(taught, strategy,
+                        SimpleNamespace(epochs=1, settings=""))
+    training.shared_step(*[
+        strategy.experimental_distribute_values_from_function(
+            lambda worker: tf.constant(
+                array[worker.replica_id_in_sync_group::count]))
+        for array in arrays])
+    kept.append([np.asarray(variable) for variable in [
+        *training.optimizer.variables, *training.model.non_trainable_weights]
+        if variable.shape])
+print(len(kept[0]), max(np.linalg.norm(one - two) / np.linalg.norm(one)
+                        for one, two in zip(*kept, strict=True)))
+"""
+
+
+@pytest.mark.full
+def test_a_step_shared_in_tensorflow_is_the_same_step():
+    printed = subprocess.run([sys.executable, "-c", ONE_STEP], cwd=ROOT,
+                             capture_output=True, text=True, check=True).stdout
+    count, difference = printed.splitlines()[-1].split()
+    assert int(count) > 150
+    assert float(difference) < 1e-9
 
 
 @pytest.mark.full
