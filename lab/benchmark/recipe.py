@@ -25,8 +25,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from data import DataError, ph2, storage
 from data.splits import stratified_split
-from lab.benchmark.record import write
-from lab.lesson import PYTORCH, TENSORFLOW, prepared
+from lab.benchmark.record import NOTEBOOKS, write
+from lab.lesson import prepared
 
 FOLDER = storage.ROOT / "benchmark/recipe"
 SIZE = (96, 128)
@@ -55,7 +55,7 @@ def loss_of(lesson, options, logits, masks):
 
 
 def train(lesson, network, options):
-    """Train a new network. Returns it and {kind: weights}, in PyTorch."""
+    """Train a new PyTorch network. Returns {kind of weights: network}."""
     model = lesson.new_network(getattr(lesson, network),
                                lesson.samples.images[lesson.train])
     torch.manual_seed(lesson.SEED)
@@ -77,9 +77,16 @@ def train(lesson, network, options):
             _, dice = lesson.evaluate(one, lesson.validation_batches)
             if dice >= best.get(kind, 0):
                 best[kind] = dice
-                kept[kind] = copy.deepcopy(one.state_dict())
-    return model, {**kept, "last": copy.deepcopy(model.state_dict()),
-                   "average": average.module.state_dict()}
+                kept[kind] = copy.deepcopy(one)
+    return {**kept, "last": model, "average": average.module}
+
+
+def train_as_taught(lesson, network, options):
+    """Train a new network as the notebook does. Returns it as "last"."""
+    model = lesson.new_network(getattr(lesson, network),
+                               lesson.samples.images[lesson.train])
+    lesson.fit(model, network, lesson.train, options.epochs)
+    return {"last": model}
 
 
 def judged(lesson, model, rows):
@@ -97,24 +104,16 @@ def judged(lesson, model, rows):
 def run(samples, network, fold, seed, options):
     """One training; returns what is kept of it."""
     rows, valid, test = stratified_split(samples.groups, 42, fold=fold)
-    name = {"pytorch": PYTORCH, "tf": TENSORFLOW}[options.framework]
-    lesson = prepared(name, samples, rows, valid, SEED=seed,
-                      LEARNING_RATE=options.rate)
+    lesson = prepared(NOTEBOOKS[options.framework], samples, rows, valid,
+                      SEED=seed, LEARNING_RATE=options.rate)
     start = time.perf_counter()
-    if options.framework == "pytorch":
-        model, kept = train(lesson, network, options)
-    else:
-        model = lesson.new_network(getattr(lesson, network),
-                                   samples.images[rows])
-        lesson.fit(model, network, rows, options.epochs)
-        kept = {"last": None}
+    train_one = {"pytorch": train, "tf": train_as_taught}[options.framework]
+    kept = train_one(lesson, network, options)
     found = {"framework": options.framework, "data": options.data,
              "network": network, "loss": options.loss, "rate": options.rate,
              "epochs": options.epochs, "fold": fold, "seed": seed,
              "seconds": time.perf_counter() - start}
-    for kind, weights in kept.items():
-        if weights:
-            model.load_state_dict(weights)
+    for kind, model in kept.items():
         found[kind] = {"valid": judged(lesson, model, valid),
                        "test": judged(lesson, model, test)}
     return found
@@ -136,7 +135,7 @@ def results():
 def main():
     """Do the trainings that are missing, or publish what is there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--framework", choices=["pytorch", "tf"],
+    parser.add_argument("--framework", choices=NOTEBOOKS,
                         default="pytorch")
     parser.add_argument("--data", choices=["PH2", "sample"], default="PH2")
     parser.add_argument("--network", nargs="+", default=["SegNet", "UNet"],

@@ -18,6 +18,8 @@ from data import storage
 from lab.lesson import PYTORCH, TENSORFLOW, Lesson, machine
 from lab.segment import one_piece
 
+# As the command lines name them.
+NOTEBOOKS = {"pytorch": PYTORCH, "tf": TENSORFLOW}
 ENOUGH = 0.90  # the validation Dice whose time is noted
 
 

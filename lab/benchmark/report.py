@@ -353,7 +353,7 @@ def recipe_column(found, data, network):
     return {"the least": mean(least),
             "the least, in TensorFlow": mean([run["last"]["test"]["dice"]
                                               for run in keras]),
-            **{name: gain(found) for name, found in gains.items()}}
+            **{name: gain(values) for name, values in gains.items()}}
 
 
 def recipe_table(found):

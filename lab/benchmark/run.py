@@ -25,9 +25,9 @@ from data import DataError, ph2, storage
 from lab import lesson
 from lab.benchmark import hardware, recipe, report
 from lab.benchmark.levers import LEVERS, ONE_NETWORK
-from lab.lesson import PYTORCH, ROOT, TENSORFLOW
+from lab.benchmark.record import NOTEBOOKS
+from lab.lesson import PYTORCH, ROOT
 
-NOTEBOOKS = {"pytorch": PYTORCH, "tf": TENSORFLOW}
 SOURCES = {"PH2": "download", "sample": "sample"}
 LAST = """from lab.benchmark.record import record
 record(globals(), {file!r}, networks={networks!r})"""
