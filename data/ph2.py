@@ -102,9 +102,9 @@ def get(folder):
 
 def draw_sample(home):
     """Return the folder of the synthetic sample, drawn if need be."""
-    from data.synthetic import canvas, moles  # here: moles imports ph2
+    from data.synthetic import canvas, covers, moles  # moles imports ph2
 
-    folder = storage.sample_folder(home, "moles", moles, canvas)
+    folder = storage.sample_folder(home, "moles", moles, covers, canvas)
     with storage.making(folder) as missing:
         if missing:
             with storage.whole(folder) as part:

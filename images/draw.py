@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 
 from data import ph2, storage
-from data.synthetic import moles
+from data.synthetic import covers, moles
 from data.synthetic.canvas import mix, ramp
 
 FOLDER = Path(__file__).resolve().parent
@@ -417,18 +417,17 @@ def strongest(effect, before):
     return max(outcomes, key=lambda after: np.abs(after - before).mean())
 
 
-def draw_effects():
-    """How a program draws a mole: every effect alone."""
-    draw = moles
+def basic_effects(size):
+    """How a program draws a mole as in PH²: {name: image}."""
     generator = np.random.default_rng(2)
-    size, traits = (192, 256), draw.TRAITS[1]
-    skin = draw.skin(generator, size)
-    mask = draw.lesion_shape(generator, size, traits, area=0.22)
-    depth = draw.depth_inside(mask)
+    size, traits = (192, 256), moles.TRAITS[1]
+    skin = moles.skin(generator, size)
+    mask = moles.lesion_shape(generator, size, traits, area=0.22)
+    depth = moles.depth_inside(mask)
     smooth = replace(traits, patterns=(1, 0, 0, 0, 0), darkness=(1, 1),
                      variegation=(0.05, 0.05))
-    pigment = draw.pigment(generator, depth, smooth)
-    mole = draw.absorb(skin, pigment, draw.BROWN)
+    pigment = moles.pigment(generator, depth, smooth)
+    mole = moles.absorb(skin, pigment, moles.BROWN)
 
     def on_skin(effect, *more):
         return strongest(lambda rng: effect(rng, skin, *more), skin)
@@ -440,39 +439,45 @@ def draw_effects():
         return strongest(mixed, skin)
 
     def in_mole(change):
-        return strongest(lambda rng: draw.absorb(skin, change(rng, pigment),
-                                                 draw.BROWN), mole)
+        return strongest(lambda rng: moles.absorb(skin, change(rng, pigment),
+                                                 moles.BROWN), mole)
 
     def milky(where, colour):
-        return strongest(lambda rng: draw.haze(rng, mole, where, colour),
+        return strongest(lambda rng: moles.haze(rng, mole, where, colour),
                          mole)
 
-    panels = {
+    return {
         "skin": skin, "shape: the mask": mask, "pigment": mole,
         "faint parts": in_mole(
-            lambda rng, pigment: pigment * draw.pattern(rng, depth, traits)),
-        "network": in_mole(draw.network),
-        "globules": in_mole(draw.globules),
-        "two hues": strongest(lambda rng: draw.absorb(
-            skin, pigment, draw.hue(rng, size, traits)), mole),
-        "veil": milky(ramp(pigment, 0.2, 1), draw.BLUE),
-        "regression": milky(ramp(depth, 0, 0.08), draw.PINK),
-        "neighbours": on_skin(draw.neighbour, depth),
-        "inflammation": on_skin(draw.inflammation, depth),
-        "gel": on_skin(draw.gel), "hair": on_skin(draw.hair),
-        "ruler": on_skin(draw.ruler), "ink": on_skin(draw.ink),
-        "sticker": above_skin(draw.sticker),
-        "light": on_skin(draw.illumination),
-        "field stop": above_skin(draw.field_stop),
-        "frame": above_skin(draw.frame),
-        "all together": draw.draw(np.random.default_rng(16), 1,
-                                  varied=True)[0]}
-    figure = Figure(figsize=(9, 10), facecolor=WHITE, layout="constrained")
-    for ax, (name, panel) in zip(figure.subplots(5, 4).flat, panels.items(),
-                                 strict=True):
+            lambda rng, pigment: pigment * moles.pattern(rng, depth, traits)),
+        "network": in_mole(moles.network),
+        "globules": in_mole(moles.globules),
+        "two hues": strongest(lambda rng: moles.absorb(
+            skin, pigment, moles.hue(rng, size, traits)), mole),
+        "veil": milky(ramp(pigment, 0.2, 1), moles.BLUE),
+        "regression": milky(ramp(depth, 0, 0.08), moles.PINK),
+        "gel": on_skin(covers.gel), "some hair": on_skin(covers.hair),
+        "light": on_skin(covers.illumination),
+        "field stop": above_skin(covers.field_stop)}
+
+
+def draw_effects():
+    """Every effect alone: what PH² shows, then what other collections do."""
+    size, traits = (192, 256), moles.TRAITS[1]
+    panels = {name: (image, None)
+              for name, image in basic_effects(size).items()}
+    for effect in moles.VARIED:
+        image, mask, _ = moles.scene(np.random.default_rng(8), traits, size,
+                                     {effect})
+        panels[effect.__name__.replace("_", " ")] = image, mask
+    figure = Figure(figsize=(12, 12), facecolor=WHITE, layout="constrained")
+    for ax, (name, (panel, mask)) in zip(figure.subplots(7, 6).flat,
+                                         panels.items(), strict=True):
         if panel.dtype.kind == "f":  # not yet what a camera saw
             panel = np.clip(0.85 * panel, 0, 1)
         ax.imshow(panel, cmap="gray")
+        if mask is not None:
+            ax.contour(mask, levels=[0.5], colors="cyan", linewidths=1.5)
         ax.set_title(name, size=17)
         ax.set_axis_off()
     return figure

@@ -1,13 +1,17 @@
-"""Segment a picture with the pre-trained U-Net, before any training.
+"""Outline the lesion, or cut out the person, in pictures of your own.
 
-    python -m lab.segment mole.jpg
+    python -m lab.segment mole.jpg another.png
+    python -m lab.segment --what person me.jpg
 
-writes mole-mask.png beside it, white = lesion, in the picture's size. The
-network is the PyTorch notebook's.
+writes mole-mask.png beside each picture, white = found, in the picture's
+own size; of a person also me-person.png, with nothing behind them. The
+networks were trained on synthetic images alone.
 """
 
 import argparse
 import sys
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,21 +19,65 @@ from PIL import Image
 from scipy import ndimage
 from skimage import measure
 from skimage.transform import resize
+from tqdm.auto import tqdm
 
 from data import DataError, storage
 from data.pictures import read_image, resize_image
 from lab.lesson import PYTORCH, definitions
 
-SIZE = (96, 128)  # of the images that the network was trained on
+
+@dataclass(frozen=True)
+class Kind:
+    """What a stored network finds, and how it is asked."""
+
+    file: str  # of its weights, without the ending
+    size: tuple  # (H, W) of the images that it was trained on
+    flips: tuple  # axes to flip; the mean of the answers is taken
+
+
+KINDS = {"lesion": Kind("unet", (96, 128), ((), (0,), (1,), (0, 1))),
+         # A person seldom stands on their head.
+         "person": Kind("people", (96, 64), ((), (1,)))}
 
 
 def one_piece(mask):
-    """The largest piece of a mask, bool (H, W), with its holes filled."""
+    """The main piece of a mask, bool (H, W), with its holes filled.
+
+    It is the largest, when pixels count the less the farther they are from
+    the middle, where people put what they photograph.
+    """
     labels = measure.label(mask)
     if labels.max() < 1:
         return mask
-    largest = 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return ndimage.binary_fill_holes(labels == largest)
+    y, x = (np.linspace(-1, 1, side) for side in mask.shape)
+    weights = np.exp(-1.5 * (y[:, None] ** 2 + x ** 2))
+    main = 1 + np.argmax(np.bincount(labels.ravel(), weights.ravel())[1:])
+    return ndimage.binary_fill_holes(labels == main)
+
+
+@cache
+def network(file, notebook):
+    """A notebook's definitions, and its U-Net with stored weights.
+
+    Raises ValueError if the weights are missing or damaged.
+    """
+    lesson = definitions(notebook, "parameters", "training", "model", "load")
+    weights = lesson.pretrained_file(lesson.UNet)
+    ending = "".join(weights.suffixes)
+    return lesson, lesson.load_network(lesson.UNet,
+                                       weights.with_name(file + ending))
+
+
+def probability(image, what="lesion", notebook=PYTORCH):
+    """uint8 (H, W, 3) -> float (H, W): how sure each pixel is found."""
+    kind = KINDS[what]
+    lesson, model = network(kind.file, notebook)
+    small = resize_image(image, kind.size)
+    answers = lesson.predict(model, np.stack([np.flip(small, axes)
+                                              for axes in kind.flips]))
+    mean = np.mean([np.flip(answer, axes) for answer, axes
+                    in zip(answers, kind.flips, strict=True)], axis=0)
+    return resize(mean, image.shape[:2], order=1)
 
 
 def segment(image, notebook=PYTORCH):
@@ -38,30 +86,59 @@ def segment(image, notebook=PYTORCH):
     notebook: the lesson whose U-Net does it. Raises ValueError if the
     weights are missing or damaged.
     """
-    lesson = definitions(notebook, "parameters", "training", "model", "load")
-    model = lesson.pretrained(lesson.UNet)
-    [probability] = lesson.predict(model, resize_image(image, SIZE)[None])
-    return one_piece(resize(probability, image.shape[:2], order=1) > 0.5)
+    return one_piece(probability(image, "lesion", notebook) > 0.5)
+
+
+def cut_out(image, found):
+    """The image with nothing behind what was found, and with soft edges.
+
+    image: uint8 (H, W, 3); found: probabilities (H, W). Returns uint8
+    (H, W, 4), the last channel being how opaque a pixel is.
+    """
+    opaque = np.clip(2 * found - 0.5, 0, 1) * one_piece(found > 0.25)
+    return np.dstack([image, np.uint8(255 * opaque + 0.5)])
+
+
+def write(picture, what):
+    """Write the results of one picture beside it; returns what to say.
+
+    Raises DataError, in one sentence, if that fails or would overwrite a
+    file.
+    """
+    targets = [picture.with_name(f"{picture.stem}-{ending}.png")
+               for ending in ["mask", *["person"] * (what == "person")]]
+    for target in targets:
+        if target.exists():
+            raise DataError(f"{target} is there already; rename or remove "
+                            "it.")
+    image = read_image(picture)
+    found = probability(image, what)
+    mask = one_piece(found > 0.5)
+    for target, pixels in zip(targets, [mask, cut_out(image, found)]):
+        try:
+            with storage.whole(target) as part:
+                Image.fromarray(pixels).save(part, "PNG")
+        except OSError as error:
+            raise DataError(
+                f"{target} could not be written ({error.strerror}); copy "
+                "the picture to a folder where you may write.") from error
+    return f"{targets[0]}: {mask.mean():.0%} of the picture is {what}"
 
 
 def main():
-    """Write the mask of the picture that the command line names."""
+    """Write the masks of the pictures that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("picture", type=Path)
-    picture = parser.parse_args().picture
-    target = picture.with_name(f"{picture.stem}-mask.png")
-    if target.exists():
-        sys.exit(f"{target} is there already; rename or remove it.")
-    try:
-        mask = segment(read_image(picture))
-        with storage.whole(target) as part:
-            Image.fromarray(mask).save(part)
-    except (DataError, ValueError) as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"{target} could not be written ({error.strerror}); copy "
-                 "the picture to a folder where you may write.")
-    print(f"{target}: {mask.mean():.0%} of the picture is lesion")
+    parser.add_argument("picture", type=Path, nargs="+")
+    parser.add_argument("--what", choices=KINDS, default="lesion",
+                        help="what to find")
+    options = parser.parse_args()
+    refused = []
+    for picture in tqdm(options.picture, unit="picture", disable=None):
+        try:
+            tqdm.write(write(picture, options.what))
+        except (DataError, ValueError) as error:
+            refused.append(str(error))
+    sys.exit("\n".join(refused) or None)
 
 
 if __name__ == "__main__":

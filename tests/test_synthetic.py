@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from data import mads, ph2
-from data.synthetic import moles, people
+from data.synthetic import covers, moles, people
 
 SIZE = (96, 128)
 
@@ -66,18 +66,106 @@ def test_the_seed_decides_alone_on_any_number_of_workers(write, tmp_path,
 
 # --- Moles ---------------------------------------------------------------
 
-@pytest.mark.parametrize("effect", moles.RARE,
-                         ids=lambda effect: effect.__name__)
-def test_every_rare_effect_shows_when_it_is_drawn(effect, monkeypatch):
-    def drawn(share):
-        monkeypatch.setattr(moles, "RARE", dict.fromkeys(moles.RARE, 0.0)
-                            | {effect: share})
-        return [moles.draw(np.random.default_rng(seed), 0, (48, 64),
-                           varied=True)[0] for seed in range(5)]
+CHANGED = [moles.crust, moles.halo, moles.neighbour, moles.inflammation,
+           moles.dark_skin, moles.flushed, moles.mottled, covers.rim,
+           covers.ruler, covers.scale_bar, covers.ink, covers.ink_ring,
+           covers.ink_spots, covers.uneven_light, covers.cast,
+           covers.specular, covers.grainy]
+ABOVE = [covers.sticker, covers.discs, covers.cloth, covers.frame]
+SHAPED = [moles.tiny_area, moles.outline]
+TRAITS = [moles.pale, moles.pink]
+OTHERS = [moles.two_colours, covers.hair, covers.jpeg, covers.squeezed]
 
-    different = [np.abs(np.int16(image) - other).max() > 60
-                 for image, other in zip(drawn(0), drawn(1))]
-    assert sum(different) >= 3
+
+def test_every_varied_effect_has_a_test():
+    listed = CHANGED + ABOVE + SHAPED + TRAITS + OTHERS
+    assert set(listed) == set(moles.VARIED) and len(listed) == len(
+        moles.VARIED)
+
+
+def scenes(effect, count=6):
+    """Pictures that show this effect alone."""
+    return [moles.scene(np.random.default_rng(seed), moles.TRAITS[1],
+                        SIZE, {effect}) for seed in range(count)]
+
+
+def without(effect, monkeypatch, silent):
+    """The same, the effect replaced by one that draws as many numbers."""
+    module = moles if hasattr(moles, effect.__name__) else covers
+    silent.__name__ = effect.__name__
+    monkeypatch.setattr(module, effect.__name__, silent)
+    return scenes(silent)
+
+
+@pytest.mark.parametrize("effect", CHANGED, ids=lambda one: one.__name__)
+def test_an_effect_changes_the_image_and_not_the_mask(effect, monkeypatch):
+    def silent(generator, image, *more):
+        effect(generator, image, *more)
+        return image
+
+    shown = scenes(effect)
+    changes = []
+    for (image, mask, _), (other, same, _) in zip(
+            shown, without(effect, monkeypatch, silent), strict=True):
+        assert np.array_equal(mask, same)
+        changes.append(np.abs(np.int16(image) - other).max())
+    assert np.median(changes) > 25
+
+
+@pytest.mark.parametrize("effect", ABOVE, ids=lambda one: one.__name__)
+def test_what_covers_the_skin_is_cut_out_of_the_mask(effect):
+    covered = [effect(np.random.default_rng(seed), SIZE) for seed in
+               range(40)]
+    shares = [(opaque > 0.5).mean() for opaque, _ in covered]
+    assert 0.02 < max(shares) < 0.8
+    for opaque, colour in covered:
+        assert opaque.shape == SIZE and np.ptp(opaque) <= 1
+        assert np.broadcast_shapes(np.shape(colour), (*SIZE, 3)) \
+            == (*SIZE, 3)
+
+
+def test_a_lesion_can_be_tiny_pale_pink_or_partly_dark():
+    def contrast(effect):
+        """How much darker the lesions are than the skin around them."""
+        found = []
+        for image, mask, _ in scenes(effect, 12):
+            ring = ndimage.binary_dilation(mask, iterations=5) & ~mask
+            found.append(image[ring].mean(0) - image[mask].mean(0))
+        return np.mean(found, 0)
+
+    usual = contrast(covers.grainy)
+    assert contrast(moles.pale).mean() < 0.6 * usual.mean()
+    red, green, blue = contrast(moles.pink)
+    assert red < 0.3 * green and red < 0.3 * blue
+    assert contrast(moles.two_colours).mean() < 0.8 * usual.mean()
+    areas = [mask.mean() for _, mask, _ in scenes(moles.tiny_area, 12)]
+    assert 0.005 < np.median(areas) < 0.07
+
+
+def test_outlines_differ_from_person_to_person():
+    _, mask = moles.draw(np.random.default_rng(1), 1, (192, 256))
+    drawn = [moles.outline(np.random.default_rng(seed), mask)
+             for seed in range(20)]
+    areas = np.array([one.sum() for one in drawn]) / mask.sum()
+    assert areas.min() < 1 < np.median(areas) < areas.max() < 1.5
+    assert min(overlap(one, mask) for one in drawn) > 0.65
+
+
+def test_hair_is_dense_jpeg_has_blocks_and_4_to_3_is_squeezed():
+    image, *_ = scenes(covers.grainy, 1)[0]
+    skin = np.full((*SIZE, 3), 0.8, np.float32)
+    dense, usual = (np.mean([covers.hair(
+        np.random.default_rng(seed), skin, dense=dense).mean()
+        for seed in range(8)]) for dense in (True, False))
+    assert dense < usual < 0.8
+    packed = covers.jpeg(np.random.default_rng(0), image)
+    assert 1 < np.abs(np.int16(packed) - image).mean() < 20
+    sizes = [covers.squeezed(np.random.default_rng(seed), SIZE)
+             for seed in range(20)]
+    widths = [width for height, width in sizes if height == SIZE[0]]
+    assert min(widths) < 0.85 * SIZE[1] and max(widths) > 1.15 * SIZE[1]
+    assert all(image.shape == (*SIZE, 3) and mask.shape == SIZE
+               for image, mask, _ in scenes(covers.squeezed, 3))
 
 
 def test_varied_pictures_show_tiny_lesions_and_the_sample_none():

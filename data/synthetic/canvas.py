@@ -39,6 +39,21 @@ def ramp(values, low, high):
     return t * t * (3 - 2 * t)
 
 
+def blank(size, colour):
+    """An image (H, W, 3) of one colour.
+
+    In memory one channel follows the other, and so it is with what is
+    computed from it; numpy is several times as fast with that.
+    """
+    return spread(np.ones(size, np.float32), np.float32(colour))
+
+
+def spread(amount, colour):
+    """Amount (H, W) times colour, (3,) or (H, W, 3): (H, W, 3)."""
+    channels = [amount * channel for channel in np.moveaxis(colour, -1, 0)]
+    return np.moveaxis(np.stack(channels), 0, -1)
+
+
 def mix(image, colour, amount):
     """Blend a colour over the image; amount (H, W) from 0 to 1."""
     return image + (np.float32(colour) - image) * amount[..., None]

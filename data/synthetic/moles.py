@@ -2,8 +2,8 @@
 
 A dermoscope is a lit magnifying glass pressed onto the skin. Every
 picture here is drawn by code: skin, a lesion coloured by light-absorbing
-pigment, then what lies between skin and camera (gel, hair, a ruler, ink,
-stickers, dark corners). No real picture went into it.
+pigment, then what lies between skin and camera (see covers.py). No real
+picture went into it.
 
 The mask is what an annotator would outline: a closed contour where the
 border has about half of its darkness, faint skirts and pale middles
@@ -25,16 +25,20 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 from scipy import ndimage
+from skimage import draw as shapes
+from skimage import measure
 from tqdm.auto import tqdm
 
 from data import ph2
+from data.synthetic import covers
 from data.synthetic.canvas import (
+    blank,
     coordinates,
     dots,
     mix,
     noise,
     ramp,
-    strokes,
+    spread,
 )
 
 SHARES = (0.4, 0.4, 0.2)  # of PH²'s diagnoses
@@ -92,7 +96,7 @@ TRAITS = (
 
 def absorb(image, pigment, absorption):
     """Darken by pigment: Beer-Lambert law down to a floor of glare."""
-    passed = np.exp(-pigment[..., None] * absorption)
+    passed = np.exp(spread(-pigment, absorption))
     return GLARE + (image - GLARE) * passed
 
 
@@ -104,7 +108,7 @@ def skin(generator, size):
     warmth = generator.lognormal(0, 0.3)
     green = red - 0.16 * warmth
     blue = green - generator.normal(0.1 * warmth, 0.05)
-    image = np.full((*size, 3), [red, green, blue], np.float32)
+    image = blank(size, [red, green, blue])
     blood = 0.03 * noise(generator, size, 0.15, 4)
     if generator.random() < 0.25:
         patch = ramp(noise(generator, size, 0.8, 3), 0, 2.5)
@@ -122,6 +126,36 @@ def skin(generator, size):
     return absorb(image, generator.uniform(0.05, 0.35) * freckles, TAN)
 
 
+def dark_skin(generator, image):
+    """Skin of a darker tone."""
+    tone = np.full(image.shape[:2], generator.uniform(0.2, 1.6), np.float32)
+    return absorb(image, tone, BROWN)
+
+
+def flushed(generator, image):
+    """Very red skin."""
+    blood = np.full(image.shape[:2], generator.uniform(0.15, 0.9), np.float32)
+    return absorb(image, blood, RED)
+
+
+def mottled(generator, image):
+    """Skin that the sun has aged: blotches, vessels, brown spots, scales."""
+    size = image.shape[:2]
+    blotches = ramp(noise(generator, size, generator.uniform(0.06, 0.3), 4),
+                    -0.5, 2)
+    vessels = np.abs(noise(generator, size, 0.15, 3))
+    vessels = (1 - ramp(vessels, 0, 0.1)) * ramp(
+        noise(generator, size, 0.4, 2), -0.5, 1.5)
+    spots = ramp(noise(generator, size, generator.uniform(0.05, 0.25), 4),
+                 generator.uniform(0.3, 1.2), 1.8)
+    for amount, where, absorption in zip(
+            generator.uniform(0, [0.5, 0.5, 0.6]),
+            [blotches, vessels, spots], [RED, RED, TAN], strict=True):
+        image = absorb(image, np.float32(amount) * where, absorption)
+    scales = generator.uniform(0, 0.06) * noise(generator, size, 0.02, 2)
+    return image * (1 + scales)[..., None]
+
+
 # --- Lesion --------------------------------------------------------------
 
 def usual_area(generator, traits):
@@ -132,7 +166,7 @@ def usual_area(generator, traits):
 
 def tiny_area(generator):
     """The same, of a lesion far away or under a weakly magnifying lens."""
-    return np.exp(generator.uniform(np.log(0.01), np.log(0.08)))
+    return np.exp(generator.uniform(np.log(0.008), np.log(0.12)))
 
 
 def lesion_shape(generator, size, traits, area):
@@ -168,11 +202,51 @@ def annotated(region):
     return ndimage.binary_fill_holes(pieces == sizes.argmax())
 
 
+def outline(generator, mask):
+    """The same as somebody else draws it: tight or wide, bent, in corners."""
+    depth = depth_inside(mask)
+    wide = generator.uniform(-0.005, 0.03)
+    shaky = generator.uniform(0, 0.006) * noise(generator, mask.shape, 0.15)
+    drawn = annotated(depth + wide + shaky > 0)
+    if generator.random() < 0.6:
+        return drawn
+    # Corners far apart cut off little: the tolerance grows with the lesion.
+    contour = max(measure.find_contours(np.pad(drawn, 1)), key=len) - 1
+    corners = measure.approximate_polygon(
+        contour, generator.uniform(0.05, 0.15) * np.sqrt(drawn.sum() / np.pi))
+    return annotated(shapes.polygon2mask(mask.shape, corners))
+
+
 def depth_inside(mask):
     """Signed distance to the contour, positive inside, in heights."""
     inside = ndimage.distance_transform_edt(mask)
     outside = ndimage.distance_transform_edt(~mask)
     return np.float32((inside - outside) / mask.shape[0])
+
+
+def pale(traits):
+    """A lesion hardly darker than the skin."""
+    return replace(traits, darkness=(0.15, 0.7))
+
+
+def pink(traits):
+    """A lesion without brown pigment, coloured by blood alone."""
+    return replace(traits, darkness=(0.2, 1.2), colours=(0, 0, 0, 1, 0),
+                   veil=0)
+
+
+def two_colours(generator, depth):
+    """A pale lesion with one dark part: share of the pigment (H, W)."""
+    rows, columns = np.nonzero(depth > 0)
+    centre = generator.integers(rows.size)
+    y, x = np.mgrid[:depth.shape[0], :depth.shape[1]].astype(np.float32)
+    away = np.hypot(y - rows[centre], x - columns[centre]) \
+        / np.float32(np.sqrt(rows.size / np.pi))
+    away = away + 0.2 * noise(generator, depth.shape, 0.2, 3)
+    near = generator.uniform(0.2, 0.8)
+    dark = 1 - ramp(away, near, near + generator.uniform(0.1, 0.6))
+    faint = generator.uniform(0.08, 0.35)
+    return faint + (1 - faint) * dark
 
 
 def pigment(generator, depth, traits):
@@ -272,12 +346,14 @@ def hue(generator, size, traits):
     first, second = np.float32(generator.dirichlet(traits.colours, 2)
                                @ PALETTE)
     share = ramp(noise(generator, size, 0.3, 3), -1, 1)
-    return first + (second - first) * share[..., None]
+    return first + spread(share, second - first)
 
 
-def lesion(generator, image, depth, traits):
-    """Colour the skin by the pigment of the lesion."""
+def lesion(generator, image, depth, traits, two=False):
+    """Colour the skin by the pigment of the lesion; two: `two_colours`."""
     amount = pigment(generator, depth, traits)
+    if two:
+        amount = amount * two_colours(generator, depth)
     if generator.random() < 0.8:
         amount = network(generator, amount)
     if generator.random() < 0.6:
@@ -301,6 +377,28 @@ def inflammation(generator, image, depth):
     return absorb(image, redness, RED)
 
 
+def halo(generator, image, depth):
+    """A pale ring around the lesion, which is not part of it."""
+    reach = generator.uniform(0.03, 0.12)
+    ring = ramp(depth, -reach, -0.5 * reach) * (1 - ramp(depth, -0.01, 0.01))
+    return mix(image, generator.uniform(0.85, 1) * np.array([1, 0.93, 0.9]),
+               generator.uniform(0.2, 0.6) * ring)
+
+
+def crust(generator, image, depth):
+    """Scales, a crust or an ulcer on the lesion: patches, light or dark."""
+    size = depth.shape
+    start = generator.uniform(-1, 1)
+    patches = ramp(noise(generator, size, generator.uniform(0.04, 0.2), 4),
+                   start, start + generator.uniform(0.3, 1.5))
+    colour = np.float32(generator.choice(
+        [[0.92, 0.88, 0.78], [0.75, 0.6, 0.35], [0.45, 0.12, 0.1],
+         [0.4, 0.36, 0.34]])) * generator.uniform(0.8, 1.1)
+    rough = 1 + generator.uniform(0, 0.3) * noise(generator, size, 0.02, 2)
+    return mix(image, colour * rough[..., None], generator.uniform(0.2, 0.9)
+               * patches * ramp(depth, -0.01, 0.02))
+
+
 def neighbour(generator, image, depth):
     """Small lesions that lie aside, if there is room; not outlined."""
     shape = noise(generator, depth.shape, 0.2, 3)
@@ -321,221 +419,96 @@ def haze(generator, image, where, colour):
     return mix(image, colour, strength * patch * where)
 
 
-# --- Between skin and camera ---------------------------------------------
-
-def strand(generator, start, angle, curl, width):
-    """One hair as lines for `strokes`, thinner towards its tip."""
-    turns = generator.normal(0, 0.1, 16) + generator.normal(0, curl) / 16
-    angles = angle + np.cumsum(turns)
-    step = generator.uniform(0.2, 1.2) / 16
-    steps = step * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    curve = start + np.cumsum(steps, axis=0)
-    return [(curve[index:index + 2], width * (1 - 0.04 * index))
-            for index in range(len(curve) - 1)]
-
-
-def hair(generator, image, coarse=False):
-    """Hair: none or a fell, straight or curly, brown to black or grey.
-
-    coarse: always about 15 hairs, thick and opaque, to be seen when small.
-    """
-    size = image.shape[:2]
-    count = generator.poisson(generator.choice([0.5, 5, 20, 50],
-                                               p=[0.4, 0.3, 0.2, 0.1]))
-    width = np.exp(generator.uniform(np.log(0.002), np.log(0.012)))
-    if coarse:
-        count, width = generator.poisson(15), generator.uniform(0.015, 0.025)
-    heading, spread = generator.uniform(0, [2 * np.pi, 1.5])
-    curl = generator.uniform(0.1, 2)
-    lines = []
-    for _ in range(count):
-        start = generator.uniform(-0.1, 1.1, 2) * [size[1] / size[0], 1]
-        angle = heading + generator.normal(0, spread)
-        lines += strand(generator, start, angle, curl,
-                        width * generator.uniform(0.6, 1))
-    colour = generator.uniform(0.1, 0.5) * generator.uniform(
-        [1, 0.6, 0.35], [1, 0.9, 0.8])
-    if generator.random() < 0.2:
-        colour = generator.uniform(0.5, 0.95) * np.array([1, 0.97, 0.92])
-    cover = strokes(size, lines) * generator.uniform(0.9 if coarse else 0.4,
-                                                     0.95)
-    return mix(image, colour, cover)
-
-
-def bubbles(generator, size):
-    """Rims of air bubbles, brighter on one side: (H, W), 0 to 1."""
-    turn = np.linspace(0, 2 * np.pi, 60)
-    circle = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    lines = []
-    for _ in range(generator.poisson(0.5)):
-        middle = generator.uniform(0, 1, 2) * [size[1] / size[0], 1]
-        radii = np.exp(generator.uniform(-4.5, -1.5)) \
-            * generator.uniform(0.8, 1.2, 2)
-        wobble = 1 + generator.normal(0, 0.1) * np.sin(3 * turn)[:, None]
-        ring = middle + wobble * circle * radii
-        lines += [(ring, 0.002), (ring[:25], 0.005)]
-    return strokes(size, lines)
-
-
-def gel(generator, image):
-    """Contact gel: rims of bubbles and clusters of white glints."""
-    size = image.shape[:2]
-    image = mix(image, [1, 0.97, 0.92], 0.6 * bubbles(generator, size))
-    # Glints are short bright lines: the zero line of a field, broken.
-    ridge = np.abs(noise(generator, size, 0.06, 2))
-    broken = ramp(noise(generator, size, 0.04, 2), 0.6, 1.2)
-    cluster = ramp(noise(generator, size, 0.4, 2), 0, 2)
-    strength = max(generator.uniform(-0.6, 0.8), 0)
-    return mix(image, [1, 0.97, 0.95],
-               strength * cluster * broken * (1 - ramp(ridge, 0, 0.15)))
-
-
-def ruler(generator, image):
-    """A scale along one side, black or white, every fifth tick longer."""
-    size = image.shape[:2]
-    width = size[1] / size[0]
-    base = generator.uniform(0.9, 1.0)
-    places = np.arange(0, width, generator.uniform(0.02, 0.06))
-    lengths = np.resize([0.06] + 4 * [0.03], places.size)
-    lines = [([(left, base), (left, base - length)], 0.004)
-             for left, length in zip(places, lengths, strict=True)]
-    lines.append(([(0, base), (width, base)], 0.004))
-    cover = strokes(size, lines)[::generator.choice([-1, 1])]
-    tone = generator.choice([0.1, 0.95])
-    return mix(image, [tone] * 3, 0.8 * cover)
-
-
-def ink(generator, image):
-    """A surgeon's purple marks aside of the lesion: strokes, a smear."""
-    size = image.shape[:2]
-    x, y = coordinates(size)
-    side = generator.choice([-1, 1])
-    smear = ramp(side * x - 0.3 * y, 0.4, 0.6)
-    smear *= ramp(noise(generator, size, 0.02, 3), -0.5, 3)
-    starts = generator.uniform(0, 1, (3, 1, 2)) * [size[1] / size[0], 1]
-    paths = starts + np.cumsum(generator.normal(0, 0.05, (3, 6, 2)), axis=1)
-    pen = strokes(size, [(path, 0.02) for path in paths])
-    pen *= ramp(noise(generator, size, 0.02, 3), -2, 0.5)
-    pen *= ramp(np.hypot(x, y), 0.4, 0.5)
-    colour = generator.uniform(0.6, 1.4) * np.array([0.35, 0.28, 0.62])
-    return mix(image, colour,
-               generator.uniform(0.4, 0.8) * np.maximum(smear, pen))
-
-
-def illumination(generator, image):
-    """Exposure, white balance, and light that fades from the middle."""
-    x, y = coordinates(image.shape[:2])
-    exposure = np.clip(generator.normal(0.96, 0.1), 0.7, 1.15)
-    cast = exposure * generator.normal(1, [0.02, 0.03, 0.05])
-    slope_x, slope_y = np.float32(generator.normal(0, 0.07, 2))
-    # The edge of the field is often not only darker but also yellower.
-    fall = generator.uniform(0, 1) * generator.normal(
-        [0.8, 1, 1.15], [0.05, 0.1, 0.2])
-    distance = (x * x + y * y) ** generator.uniform(1, 2.5)
-    bowl = (0.15 - distance)[..., None] * np.float32(fall)
-    light = 1 + bowl + (slope_x * x + slope_y * y)[..., None]
-    return image * light * np.float32(cast)
-
-
-def sticker(generator, size):
-    """A coloured disc or a plaster that reaches in from one side.
-
-    Returns how opaque it is, (H, W) from 0 to 1, and its colour.
-    """
-    x, y = coordinates(size)
-    x = x * generator.choice([-1, 1])
-    if generator.random() < 0.5:
-        middle = np.float32(generator.normal(0, 0.3))
-        edge = 0.3 - np.hypot(x - 0.75, y - middle)
-        colour = generator.uniform(0.1, 0.95, 3)
-    else:
-        slope, start = np.float32(generator.uniform([-0.3, 0.4], [0.3, 0.6]))
-        edge = x + slope * y - start
-        colour = generator.uniform(0.75, 1) * np.array([1, 0.92, 0.82])
-    return ramp(edge, 0, 0.01), colour
-
-
-def field_stop(generator, size):
-    """Dark corners around a round field of view; returns as `sticker`."""
-    x, y = coordinates(size)
-    centre_x, centre_y = np.float32(generator.normal(0, 0.02, 2))
-    radius = generator.uniform(0.63, 0.76)
-    if generator.random() < 0.1:
-        radius = generator.uniform(0.45, 0.63)
-    soft = generator.uniform(0.02, 0.12)
-    distance = np.hypot(x - centre_x, y - centre_y)
-    dark = generator.choice([0.2, 0.02], p=[0.85, 0.15])
-    colour = dark * generator.uniform(0.7, 1.3) * np.array([1, 0.9, 0.85])
-    return ramp(distance, radius - 1.5 * soft, radius + soft), colour
-
-
-def frame(generator, size):
-    """Sometimes black bars along sides; returns as `sticker`."""
-    x, y = coordinates(size)
-    half = 0.5 * size[1] / size[0]
-    margins = np.stack([half - x, half + x, 0.5 - y, 0.5 + y])
-    # Most bars have a negative width: they lie outside the picture.
-    bars = generator.uniform(-0.5, 0.12, (4, 1, 1))
-    return 1 - ramp((margins - bars).min(axis=0), -0.01, 0), np.full(3, 0.02)
-
-
-def camera(generator, image):
-    """Slight blur and sensor noise, then 8 bits."""
-    blur = generator.uniform(0.0005, 0.0022) * image.shape[0]
-    image = ndimage.gaussian_filter(image, (blur, blur, 0))
-    grain = generator.standard_normal(image.shape, np.float32)
-    image = image + generator.uniform(0.004, 0.012) * grain
-    return np.uint8(np.clip(image, 0, 1) * 255 + 0.5)
-
-
-# How often varied pictures show what PH²'s seldom do.
-RARE = {tiny_area: 0.1, neighbour: 0.15, inflammation: 0.15, ruler: 0.05,
-        ink: 0.05, sticker: 0.05}
-
-
 # --- One picture, many pictures ------------------------------------------
 
-def scene(generator, diagnosis, size, varied, coarse_hair=False):
+PLAIN = 0.25  # of varied pictures: all that PH² shows, and no more
+# How often the others show what PH²'s seldom do.
+VARIED = {
+    tiny_area: 0.35, pale: 0.1, pink: 0.15, two_colours: 0.08, crust: 0.1,
+    halo: 0.05, neighbour: 0.2, inflammation: 0.15, outline: 0.5,
+    dark_skin: 0.06, flushed: 0.12, mottled: 0.35,
+    covers.rim: 0.2, covers.ruler: 0.05, covers.scale_bar: 0.25,
+    covers.ink: 0.04, covers.ink_ring: 0.06, covers.ink_spots: 0.08,
+    covers.hair: 0.06, covers.uneven_light: 0.4, covers.cast: 0.3,
+    covers.specular: 0.1, covers.sticker: 0.03, covers.discs: 0.16,
+    covers.cloth: 0.08, covers.frame: 0.4, covers.grainy: 0.15, covers.jpeg: 0.3,
+    covers.squeezed: 0.2}
+
+
+def others(generator):
+    """The effects of VARIED that one picture shows."""
+    varied = generator.random() > PLAIN
+    return {effect for effect, share in VARIED.items()
+            if varied and generator.random() < share}
+
+
+def scene(generator, traits, size, chosen=(), coarse_hair=False):
     """What `draw` and `draw_classes` show, and where hairs changed it.
 
-    Returns image uint8 (H, W, 3), mask bool (H, W), hairs bool (H, W).
+    chosen: effects of VARIED. Returns image uint8 (H, W, 3), mask bool
+    (H, W), hairs bool (H, W).
     """
-    rare = {effect for effect, share in RARE.items()
-            if varied and generator.random() < share}
-    traits = TRAITS[diagnosis]
-    if not varied:  # the palest lesions cannot be learned from few pictures
-        traits = replace(traits, darkness=(1, traits.darkness[1]))
-    area = (tiny_area(generator) if tiny_area in rare
+    def also(image, effects, *more):
+        """The image after those of the effects that were chosen."""
+        for effect in effects:
+            if effect in chosen:
+                image = effect(generator, image, *more)
+        return image
+
+    shown = size
+    if covers.squeezed in chosen:
+        size = covers.squeezed(generator, size)
+    for change in [pale, pink]:
+        traits = change(traits) if change in chosen else traits
+    area = (tiny_area(generator) if tiny_area in chosen
             else usual_area(generator, traits))
     mask = lesion_shape(generator, size, traits, area)
     depth = depth_inside(mask)
-    image = skin(generator, size)
-    for effect in [neighbour, inflammation]:
-        if effect in rare:
-            image = effect(generator, image, depth)
-    image = lesion(generator, image, depth, traits)
-    for effect in [gel, ruler, ink]:
-        if effect in rare or effect not in RARE:
-            image = effect(generator, image)
-    hairless, image = image, hair(generator, image, coarse_hair)
+    image = also(skin(generator, size), [dark_skin, flushed, mottled])
+    image = also(image, [neighbour, inflammation, halo], depth)
+    image = lesion(generator, image, depth, traits, two_colours in chosen)
+    image = covers.gel(generator, also(image, [crust], depth))
+    image = also(image, [covers.rim, covers.ruler, covers.scale_bar,
+                         covers.ink])
+    image = also(image, [covers.ink_ring, covers.ink_spots], depth)
+    hairless, image = image, covers.hair(generator, image, coarse_hair,
+                                         dense=covers.hair in chosen)
     hairs = np.abs(image - hairless).max(axis=2) > 0.08
-    image = illumination(generator, image)
-    stop = field_stop if generator.random() < traits.field_stop else frame
-    for cover in [sticker, stop] if sticker in rare else [stop]:
+    image = also(covers.illumination(generator, image),
+                 [covers.uneven_light, covers.cast, covers.specular])
+    if outline in chosen:
+        mask = outline(generator, mask)
+    corners = covers.frame not in chosen \
+        and generator.random() < traits.field_stop
+    stop = covers.field_stop if corners else covers.frame
+    aside = [covers.sticker, covers.discs, covers.cloth]
+    for cover in [*(one for one in aside if one in chosen), stop]:
         opaque, colour = cover(generator, size)
         image = mix(image, colour, opaque)
         mask, hairs = mask & (opaque < 0.7), hairs & (opaque < 0.7)
-    return camera(generator, image), annotated(mask), hairs
+    image = covers.camera(generator, also(image, [covers.grainy]))
+    if covers.squeezed in chosen:
+        image, mask, hairs = (
+            np.asarray(Image.fromarray(part).resize(shown[::-1]))
+            for part in (image, mask, hairs))
+    return also(image, [covers.jpeg]), annotated(mask), hairs
+
+
+def dark_enough(diagnosis):
+    """Its traits: the palest cannot be learned from few pictures."""
+    traits = TRAITS[diagnosis]
+    return replace(traits, darkness=(1, traits.darkness[1]))
 
 
 def draw(generator, diagnosis, size=(192, 256), varied=False):
     """Draw one lesion of a diagnosis (index into ph2.DIAGNOSES).
 
-    varied  also draw what other collections than PH² show: tiny and very
-            pale lesions, neighbours, inflamed skin, rulers, ink, stickers
+    varied  also draw what other collections than PH² show, see VARIED
     Returns image uint8 (H, W, 3) and mask bool (H, W).
     """
-    image, mask, _ = scene(generator, diagnosis, size, varied)
+    image, mask, _ = (
+        scene(generator, TRAITS[diagnosis], size, others(generator))
+        if varied else scene(generator, dark_enough(diagnosis), size))
     return image, mask
 
 
@@ -545,7 +518,7 @@ def draw_classes(generator, diagnosis, size=(192, 256)):
     Returns image uint8 (H, W, 3) and classes uint8 (H, W): 0 skin,
     1 lesion, 2 hair.
     """
-    image, mask, hairs = scene(generator, diagnosis, size, varied=False,
+    image, mask, hairs = scene(generator, dark_enough(diagnosis), size,
                                coarse_hair=True)
     return image, np.where(hairs, 2, mask).astype(np.uint8)
 
