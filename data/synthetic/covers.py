@@ -16,7 +16,6 @@ from scipy import ndimage
 
 from data.synthetic.canvas import (
     coordinates,
-    dots,
     mix,
     noise,
     ramp,
@@ -175,7 +174,7 @@ def pen(generator, image, cover):
     """What a surgeon's pen covers, (H, W), pale where it was wiped."""
     wiped = ramp(noise(generator, cover.shape, 0.05, 4), -2, 0.5)
     colour = generator.uniform(0.3, 1.4) * VIOLET
-    return mix(image, colour, generator.uniform(0.3, 0.9) * cover * wiped)
+    return mix(image, colour, generator.uniform(0.3, 1) * cover * wiped)
 
 
 def ink_ring(generator, image, depth):
@@ -198,9 +197,9 @@ def ink_spots(generator, image, depth):
     lines = []
     for place in generator.integers(rows.size, size=generator.integers(1, 6)):
         middle = np.array([columns[place], rows[place]]) / depth.shape[0]
-        reach = generator.uniform(0.01, 0.06, 2)
+        reach = generator.uniform(0.01, 0.07, 2)
         ends = middle + generator.normal(0, reach, (generator.integers(
-            4, 30), 2, 2))
+            4, 60), 2, 2))
         lines += [(pair, generator.uniform(0.004, 0.012)) for pair in ends]
     return pen(generator, image, strokes(depth.shape, lines))
 

@@ -424,15 +424,15 @@ def haze(generator, image, where, colour):
 PLAIN = 0.25  # of varied pictures: all that PH² shows, and no more
 # How often the others show what PH²'s seldom do.
 VARIED = {
-    tiny_area: 0.35, pale: 0.1, pink: 0.15, two_colours: 0.08, crust: 0.1,
+    tiny_area: 0.4, pale: 0.1, pink: 0.15, two_colours: 0.08, crust: 0.12,
     halo: 0.05, neighbour: 0.2, inflammation: 0.15, outline: 0.5,
     dark_skin: 0.06, flushed: 0.12, mottled: 0.35,
     covers.rim: 0.2, covers.ruler: 0.05, covers.scale_bar: 0.25,
     covers.ink: 0.04, covers.ink_ring: 0.06, covers.ink_spots: 0.08,
     covers.hair: 0.06, covers.uneven_light: 0.4, covers.cast: 0.3,
     covers.specular: 0.1, covers.sticker: 0.03, covers.discs: 0.16,
-    covers.cloth: 0.08, covers.frame: 0.4, covers.grainy: 0.15, covers.jpeg: 0.3,
-    covers.squeezed: 0.2}
+    covers.cloth: 0.08, covers.frame: 0.4, covers.grainy: 0.15,
+    covers.jpeg: 0.3, covers.squeezed: 0.2}
 
 
 def others(generator):

@@ -102,7 +102,7 @@ def train(lesson, network, epochs):
 def trained(options):
     """Train the network; returns the Lesson and the model."""
     samples = synthetic(options.count, options.seed)
-    n_valid = options.count // 10
+    n_valid = options.count // 20
     lesson = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
                       np.arange(n_valid), SEED=options.seed,
                       LEARNING_RATE=options.rate)
@@ -160,8 +160,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--network", default="UNet",
                         choices=["UNet", "SegNet"])
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--count", type=int, default=6000)
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--rate", type=float, default=1e-3,
                         help="the learning rate")
     parser.add_argument("--seed", type=int, default=0)
