@@ -466,9 +466,13 @@ def draw_effects():
     size, traits = (192, 256), moles.TRAITS[1]
     panels = {name: (image, None)
               for name, image in basic_effects(size).items()}
+    plainer = {moles.halo, covers.discs, covers.uneven_light, covers.grainy}
     for effect in moles.VARIED:
-        image, mask, _ = moles.scene(np.random.default_rng(8), traits, size,
-                                     {effect})
+        seed = 8 if effect in plainer else 15
+        image, mask, _ = moles.scene(np.random.default_rng(seed), traits,
+                                     size, {effect})
+        if effect in (covers.grainy, covers.jpeg):  # only seen from near
+            image, mask = image[60:132, 80:176], mask[60:132, 80:176]
         panels[effect.__name__.replace("_", " ")] = image, mask
     figure = Figure(figsize=(12, 12), facecolor=WHITE, layout="constrained")
     for ax, (name, (panel, mask)) in zip(figure.subplots(7, 6).flat,

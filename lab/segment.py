@@ -25,6 +25,8 @@ from data import DataError, storage
 from data.pictures import read_image, resize_image
 from lab.lesson import PYTORCH, definitions
 
+FLIPS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # steps along H and W
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -32,12 +34,12 @@ class Kind:
 
     file: str  # of its weights, without the ending
     size: tuple  # (H, W) of the images that it was trained on
-    flips: tuple  # axes to flip; the mean of the answers is taken
+    flips: list
 
 
-KINDS = {"lesion": Kind("unet", (96, 128), ((), (0,), (1,), (0, 1))),
+KINDS = {"lesion": Kind("unet", (96, 128), FLIPS),
          # A person seldom stands on their head.
-         "person": Kind("people", (96, 64), ((), (1,)))}
+         "person": Kind("people", (144, 96), FLIPS[:2])}
 
 
 def one_piece(mask):
@@ -53,6 +55,16 @@ def one_piece(mask):
     weights = np.exp(-1.5 * (y[:, None] ** 2 + x ** 2))
     main = 1 + np.argmax(np.bincount(labels.ravel(), weights.ravel())[1:])
     return ndimage.binary_fill_holes(labels == main)
+
+
+def predict_flips(lesson, model, images, flips=FLIPS):
+    """The mean prediction for each image and its mirror images.
+
+    images: uint8 (N, H, W, 3). Returns float (N, H, W).
+    """
+    return np.mean([
+        lesson.predict(model, images[:, ::y, ::x].copy())[:, ::y, ::x]
+        for y, x in flips], axis=0)
 
 
 @cache
@@ -73,10 +85,7 @@ def probability(image, what="lesion", notebook=PYTORCH):
     kind = KINDS[what]
     lesson, model = network(kind.file, notebook)
     small = resize_image(image, kind.size)
-    answers = lesson.predict(model, np.stack([np.flip(small, axes)
-                                              for axes in kind.flips]))
-    mean = np.mean([np.flip(answer, axes) for answer, axes
-                    in zip(answers, kind.flips, strict=True)], axis=0)
+    [mean] = predict_flips(lesson, model, small[None], kind.flips)
     return resize(mean, image.shape[:2], order=1)
 
 

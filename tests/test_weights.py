@@ -26,10 +26,11 @@ from safetensors.torch import save_file
 
 from data import ph2
 from data.synthetic import moles as synthetic_moles
+from data.synthetic import portraits
 from data.synthetic import people as synthetic_people
 from lab import lesson, segment
 from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, TENSORFLOW
-from lab.pretraining import moles, people
+from lab.pretraining import moles, people, score
 
 WIDER = (8, 16, 32, 64, 128)
 BOTH = pytest.mark.parametrize("name", NOTEBOOKS)
@@ -93,24 +94,64 @@ def test_it_segments_a_picture_from_the_command_line(tmp_path, monkeypatch):
         assert_one_sentence(ended.value)
         return str(ended.value)
 
-    image, truth = synthetic_moles.draw(np.random.default_rng(5), 0,
-                                        (300, 410))
+    exif = Image.Exif()
+    exif[34853] = {1: "N", 2: (41.0, 9.0, 0.0)}  # where it was taken
     file, target = tmp_path / "mole.jpg", tmp_path / "mole-mask.png"
-    Image.fromarray(image).save(file)
-    done = python_m("lab.segment", file)
-    assert "of the picture is lesion" in done.stdout, done.stderr
-    mask = np.asarray(Image.open(target))
-    assert mask.shape == truth.shape
-    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
-    # What is there stays as it is.
-    assert f"{target} is there already; rename" in refusal(file)
-    text = tmp_path / "text.jpg"
+    other, text = tmp_path / "other.png", tmp_path / "text.jpg"
+    truths = []
+    for seed, name in [(5, file), (6, other)]:
+        image, truth = synthetic_moles.draw(np.random.default_rng(seed), 0,
+                                            (300, 410))
+        Image.fromarray(image).save(name, exif=exif)
+        truths.append(truth)
     text.write_text("no picture")
+    done = python_m("lab.segment", file, text, other)  # one of them fails
+    assert done.returncode and "cannot be read as a pict" in done.stderr
+    assert done.stdout.count("of the picture is lesion") == 2, done.stderr
+    masks = [target, tmp_path / "other-mask.png"]
+    for written, truth in zip(masks, truths):
+        with Image.open(written) as picture:
+            assert not picture.getexif() and not picture.info
+            mask = np.asarray(picture)
+        assert mask.shape == truth.shape
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
+    # What is there stays as it is.
+    before = target.read_bytes()
+    assert f"{target} is there already; rename" in refusal(file)
     assert "cannot be read as a picture" in refusal(text)
+    assert target.read_bytes() == before
     # The mask's name would be too long for the disk.
     long = file.rename(tmp_path / f"{246 * 'm'}.jpg")
     assert "could not be written (File name too long); copy" in refusal(long)
-    assert set(tmp_path.iterdir()) == {target, text, long}
+    assert set(tmp_path.iterdir()) == {*masks, other, text, long}
+
+
+def test_all_four_mirror_images_get_the_same_answer():
+    image, _ = synthetic_moles.draw(np.random.default_rng(5), 0, (96, 128))
+    found = segment.probability(image)
+    mirrored = segment.probability(image[::-1, ::-1])[::-1, ::-1]
+    np.testing.assert_allclose(mirrored, found, atol=1e-5)
+
+
+def test_a_person_is_cut_out_with_soft_edges(tmp_path, monkeypatch):
+    image, truth = portraits.draw(np.random.default_rng(3), (432, 288))
+    file, out = tmp_path / "me.jpg", tmp_path / "me-person.png"
+    Image.fromarray(image).save(file, quality=95)
+    monkeypatch.setattr(sys, "argv", ["segment", "--what=person", str(file)])
+    with pytest.raises(SystemExit) as ended:
+        segment.main()
+    assert ended.value.code is None
+    mask = np.asarray(Image.open(tmp_path / "me-mask.png"))
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.8
+    cut = np.asarray(Image.open(out))
+    assert cut.shape == (*truth.shape, 4)
+    assert ((0 < cut[..., 3]) & (cut[..., 3] < 255)).any()
+    assert cut[mask, 3].mean() > 200 and cut[~truth, 3].mean() < 20
+    # What is there stays, and nothing else is written.
+    (tmp_path / "me-mask.png").unlink()
+    with pytest.raises(SystemExit, match=f"{out} is there already"):
+        segment.main()
+    assert set(tmp_path.iterdir()) == {file, out}
 
 
 def test_the_command_s_old_name_tells_the_new_one():
@@ -121,22 +162,51 @@ def test_the_command_s_old_name_tells_the_new_one():
 
 # --- What made them -------------------------------------------------------
 
+def scores_of(file, monkeypatch, capsys, *more):
+    """What the program says that scores weights."""
+    monkeypatch.setattr(sys, "argv", ["score", str(file), *map(str, more)])
+    score.main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("network, least", [("unet", 0.8), ("segnet", 0.8)])
+def test_they_bear_every_effect(network, least, monkeypatch, capsys):
+    """Of each effect 40 new pictures; the mean Dice, flips, one piece."""
+    printed = scores_of(ROOT / f"data/weights/{network}.safetensors",
+                        monkeypatch, capsys, "--effects")
+    rows = re.findall(r"^(\w+) +(\d+) +([\d.]+) ", printed.split(
+        "flips, one piece")[1], re.MULTILINE)
+    found = {name: float(dice) for name, count, dice in rows}
+    assert set(found) == {effect.__name__ for effect in
+                          synthetic_moles.VARIED} | {"all"}
+    assert min(found.values()) > least, found
+
+
+def test_what_is_no_folder_of_photographs_or_no_weights_gets_a_sentence(
+        tmp_path, monkeypatch, capsys):
+    weights = ROOT / "data/weights/unet.safetensors"
+    for words in ([weights, tmp_path], [ROOT / "README.md", tmp_path]):
+        with pytest.raises(SystemExit) as ended:
+            scores_of(words[0], monkeypatch, capsys, words[1])
+        assert_one_sentence(ended.value)
+
+
 @pytest.mark.full
 def test_pre_training_on_moles_trains_saves_and_scores(
         tmp_path, monkeypatch, capsys, drawn_sample):
-    samples = ph2.read(drawn_sample, (48, 64), "synthetic sample", tmp_path)
-    monkeypatch.setattr(moles, "SIZE", (48, 64))
-    monkeypatch.setattr(ph2, "load", lambda size, source: samples)
     file = tmp_path / "new.safetensors"
     monkeypatch.setattr(sys, "argv", ["moles", "--count=20", "--epochs=1",
-                                      f"--save={file}"])
+                                      str(file)])
     moles.main()
-    printed = capsys.readouterr().out
-    assert re.search(r"never looked at +133 +0\.\d", printed)
-    assert re.search(r"developed with these 67 +67 +0\.\d", printed)
     with safe_open(file, framework="np") as saved:
         assert "20 synthetic images" in saved.metadata()["trained on"]
         assert saved.keys()
+    monkeypatch.setattr(ph2, "load", lambda size, source: ph2.read(
+        drawn_sample, size, "synthetic sample", tmp_path))
+    printed = scores_of(file, monkeypatch, capsys)
+    assert re.search(r"never looked at +133 +0\.\d", printed)
+    assert re.search(r"developed with these 67 +67 +0\.\d", printed)
 
 
 @pytest.mark.full

@@ -16,7 +16,7 @@ import numpy as np
 
 from data import storage
 from lab.lesson import PYTORCH, TENSORFLOW, Lesson, machine
-from lab.segment import one_piece
+from lab.segment import one_piece, predict_flips
 
 # As the command lines name them.
 NOTEBOOKS = {"pytorch": PYTORCH, "tf": TENSORFLOW}
@@ -89,14 +89,6 @@ def peak_memory():
         return None
     found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
     return found and 1024 * int(found[1])
-
-
-def predict_flips(lesson, model, images):
-    """The mean prediction for each image and its three mirror images."""
-    flips = [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # steps along H and W
-    return np.mean([
-        lesson.predict(model, images[:, ::y, ::x].copy())[:, ::y, ::x]
-        for y, x in flips], axis=0)
 
 
 def scored(lesson, method, maps, tidy=np.asarray):

@@ -1,30 +1,24 @@
-"""Train a network on synthetic moles alone, and score it on PH².
+"""Train a network on synthetic moles alone, and save its weights.
 
-    python -m lab.pretraining.moles                     the U-Net
-    python -m lab.pretraining.moles --network SegNet
-    python -m lab.pretraining.moles --save data/weights/unet.safetensors
-    python -m lab.pretraining.moles --stored            score that file
+    python -m lab.pretraining.moles data/weights/unet.safetensors
+    python -m lab.pretraining.moles --network SegNet \
+        data/weights/segnet.safetensors
 
 The networks and the loop are the PyTorch notebook's; the Dice loss and an
-augmentation by many lights come on top. PH² is scored if it is in data/ (or
-where SEGMENTATION_DATA says). The images were developed by looking at a
-third of it; the rest is the result. --photographs FOLDER scores another
-collection, with images/NAME.jpg and masks/NAME.png, too.
+augmentation by many lights come on top. lab/pretraining/score.py scores
+what was saved.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.torch import save_file
-from sklearn.model_selection import train_test_split
 from torchvision.transforms import v2
 
-from data import DataError, Samples, ph2, pictures, storage
+from data import Samples, pictures, storage
 from data.synthetic import moles
 from lab.lesson import PYTORCH, prepared
 
@@ -100,7 +94,7 @@ def train(lesson, network, epochs):
 
 
 def trained(options):
-    """Train the network; returns the Lesson and the model."""
+    """The network that the options describe, trained."""
     samples = synthetic(options.count, options.seed)
     n_valid = options.count // 20
     lesson = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
@@ -111,7 +105,7 @@ def trained(options):
     start = time.perf_counter()
     model = train(lesson, options.network, options.epochs)
     print(f"trained in {(time.perf_counter() - start) / 60:.1f} minutes")
-    return lesson, model
+    return model
 
 
 def save(model, options):
@@ -120,44 +114,20 @@ def save(model, options):
                if tensor.ndim and not name.startswith("standardise")
                else tensor.cpu() for name, tensor
                in model.state_dict().items()}
-    options.save.parent.mkdir(parents=True, exist_ok=True)
-    with storage.whole(options.save) as part:
+    options.file.parent.mkdir(parents=True, exist_ok=True)
+    with storage.whole(options.file) as part:
         save_file(weights, part, metadata={
             "network": options.network,
             "trained on": f"{options.count} synthetic images, "
                           f"{options.epochs} epochs, seed {options.seed}"})
-    print(f"{options.save}: {options.save.stat().st_size / 1e6:.1f} MB")
-
-
-def scored(lesson, model, samples):
-    """A table with the scores of every image at its original size."""
-    lesson.samples = samples
-    probabilities = lesson.predict(model, samples.images)
-    return pd.DataFrame([
-        {"name": samples.names[row], "diagnosis": samples.groups[row],
-         **lesson.scores(*lesson.original_masks(row, probability))}
-        for row, probability in enumerate(probabilities)])
-
-
-def report(table, groups):
-    """Print mean and median Dice of both parts of PH² and of all."""
-    looked_at, _ = train_test_split(
-        np.arange(len(groups)), train_size=67, stratify=groups,
-        random_state=4)
-    part = np.where(np.isin(np.arange(len(groups)), looked_at),
-                    "developed with these 67", "never looked at")
-    print(pd.concat([table.assign(part=part), table.assign(part="all")])
-          .groupby("part")["Dice"].agg(["count", "mean", "median", "std"])
-          .round(3).to_string())
-    print(table.groupby("diagnosis")["Dice"].mean().round(3).to_string())
-    worst = table.nsmallest(8, "Dice")
-    print("worst:", ", ".join(f"{name} {dice:.2f}" for name, dice
-                              in zip(worst["name"], worst["Dice"])))
+    print(f"{options.file}: {options.file.stat().st_size / 1e6:.1f} MB")
 
 
 def main():
-    """Train or load a network, save it if asked to, score it on PH²."""
+    """Train the network that the command line names, and save it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("file", type=Path,
+                        help="where the weights go, NAME.safetensors")
     parser.add_argument("--network", default="UNet",
                         choices=["UNet", "SegNet"])
     parser.add_argument("--count", type=int, default=6000)
@@ -165,27 +135,8 @@ def main():
     parser.add_argument("--rate", type=float, default=1e-3,
                         help="the learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save", type=Path, metavar="FILE")
-    parser.add_argument("--stored", action="store_true",
-                        help="score the stored weights of the network")
     options = parser.parse_args()
-    samples = None
-    try:
-        samples = ph2.load(SIZE, "download")
-    except DataError as error:
-        print(f"Nothing will be scored on PH²: {error}")
-        if options.stored:
-            sys.exit(1)
-    if options.stored:
-        lesson = prepared(PYTORCH, samples, np.arange(len(samples)),
-                          np.arange(10))
-        model = lesson.pretrained(getattr(lesson, options.network))
-    else:
-        lesson, model = trained(options)
-    if options.save:
-        save(model, options)
-    if samples:
-        report(scored(lesson, model, samples), samples.groups)
+    save(trained(options), options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,157 @@
+"""Score stored weights on images that they were not trained on.
+
+    python -m lab.pretraining.score data/weights/unet.safetensors
+    python -m lab.pretraining.score data/weights/unet.safetensors FOLDER
+    python -m lab.pretraining.score data/weights/unet.safetensors --effects
+    python -m lab.pretraining.score data/weights/people.safetensors FOLDER
+
+The first takes PH², the second a FOLDER of other photographs, with
+images/NAME.jpg and masks/NAME.png, the third new synthetic moles with one
+effect each. Masks are compared at their original size.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from sklearn.model_selection import train_test_split
+from tqdm.auto import tqdm
+
+from data import DataError, Samples, ph2, pictures
+from data.synthetic import moles
+from lab.benchmark.record import scored
+from lab.lesson import PYTORCH, definitions
+from lab.segment import KINDS, one_piece, predict_flips
+
+SHARES = [0.03, 0.1, 0.3]  # of the picture that the mask covers
+SIZES = np.array(["0 to 0.03", "0.03 to 0.1", "0.1 to 0.3", "0.3 to 1"])
+
+
+# --- Images, each with the name of the part that it belongs to ------------
+
+def half_of_ph2(size):
+    """PH², and whether the synthetic images were developed by looking at it.
+
+    Raises DataError if it cannot be had.
+    """
+    samples = ph2.load(size, "download")
+    looked_at, _ = train_test_split(
+        np.arange(len(samples)), train_size=67, stratify=samples.groups,
+        random_state=4)
+    return samples, np.where(np.isin(np.arange(len(samples)), looked_at),
+                             "developed with these 67", "never looked at")
+
+
+def photographs(folder, size):
+    """A folder of photographs, and how much of each the mask covers.
+
+    Raises DataError if there are none, or if a mask is missing.
+    """
+    images = sorted((folder / "images").glob("*.jpg"))
+    if not images:
+        raise DataError(f"{folder / 'images'} holds no *.jpg; name a folder "
+                        "with images/ and masks/.")
+    files = [(image, folder / "masks" / f"{image.stem}.png")
+             for image in images]
+    pairs = [pictures.read_pair(*pair, "pixel", threshold=127)
+             for pair in tqdm(files, desc="Reading", unit="image")]
+    masks = np.stack([pictures.resize_mask(mask, size) for _, mask in pairs])
+    samples = Samples(
+        images=np.stack([pictures.resize_image(image, size)
+                         for image, _ in pairs]),
+        masks=masks, names=[image.stem for image in images],
+        groups=np.zeros(len(files)), source="photographs", files=files)
+    return samples, SIZES[np.digitize(masks.mean(axis=(1, 2)), SHARES)]
+
+
+def one_effect_each(folder, size, count=40, seed=100):
+    """New synthetic moles, written to a folder, and the effect of each."""
+    effects = [effect for effect in moles.VARIED for _ in range(count)]
+    generators = map(np.random.default_rng,
+                     np.random.SeedSequence(seed).spawn(len(effects)))
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir()
+    for number, effect in enumerate(tqdm(effects, desc="Drawing")):
+        image, mask, _ = moles.scene(next(generators), moles.TRAITS[
+            number % len(moles.TRAITS)], (192, 256), {effect})
+        Image.fromarray(image).save(folder / f"images/{number:04d}.jpg",
+                                    quality=100)
+        Image.fromarray(mask).save(folder / f"masks/{number:04d}.png")
+    samples, _ = photographs(folder, size)
+    return samples, np.array([effect.__name__ for effect in effects])
+
+
+# --- Scores ---------------------------------------------------------------
+
+def score(lesson, model, samples, flips):
+    """A table of scores: for each image one look, and flips and one piece."""
+    lesson.samples, lesson.test = samples, np.arange(len(samples))
+    return pd.DataFrame(
+        scored(lesson, "one look", lesson.predict(model, samples.images))
+        + scored(lesson, "flips, one piece",
+                 predict_flips(lesson, model, samples.images, flips),
+                 one_piece))
+
+
+def report(table, parts):
+    """Print Dice and IoU of each method, in all images and in each part."""
+    table = table.assign(part=np.tile(parts, 2))
+    for method, rows in table.groupby("method", sort=False):
+        whole = pd.concat([rows, rows.assign(part="all")])
+        print(f"\n{method}\n" + whole.groupby("part").agg(
+            images=("Dice", "count"), Dice=("Dice", "mean"),
+            median=("Dice", "median"), deviation=("Dice", "std"),
+            below_half=("Dice", lambda dice: (dice < 0.5).sum()),
+            IoU=("IoU", "mean")).round(3).to_string())
+    worst = rows.nsmallest(10, "Dice")
+    print("\nworst:", ", ".join(f"{name} {dice:.2f}" for name, dice
+                                in zip(worst["name"], worst["Dice"])))
+
+
+def stored(file):
+    """A Lesson, and the network whose weights are in a file.
+
+    Raises ValueError if there is none.
+    """
+    try:
+        with safe_open(file, framework="np") as weights:
+            network = weights.metadata()["network"]
+    except (OSError, SafetensorError, TypeError, KeyError) as error:
+        raise ValueError(f"{file} does not hold weights of a network of the "
+                         "lesson; name one in data/weights.") from error
+    lesson = definitions(PYTORCH, "parameters", "metrics", "scoring",
+                         "training", "model", "load")
+    return lesson, lesson.load_network(getattr(lesson, network), file)
+
+
+def main():
+    """Print the scores of the weights that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--effects", action="store_true",
+                        help="new synthetic moles with one effect each")
+    options = parser.parse_args()
+    kind = KINDS["person" if options.weights.stem == "people" else "lesion"]
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            lesson, model = stored(options.weights)
+            if options.effects:
+                images = one_effect_each(Path(temporary), kind.size)
+            elif options.folder:
+                images = photographs(options.folder, kind.size)
+            else:
+                images = half_of_ph2(kind.size)
+        except (DataError, ValueError) as error:
+            sys.exit(str(error))
+        samples, parts = images
+        report(score(lesson, model, samples, kind.flips), parts)
+
+
+if __name__ == "__main__":
+    main()
