@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 
 from data import ph2, storage
-from data.synthetic import covers, moles
+from data.synthetic import covers, moles, portraits
 from data.synthetic.canvas import mix, ramp
+from lab.segment import one_piece, probability
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "lab/benchmark/results.json"
@@ -487,6 +488,42 @@ def draw_effects():
     return figure
 
 
+def worst(pictures, what, count=4):
+    """Of pictures and masks those that a stored network misses most.
+
+    Yields image, mask, the mask that was found, and their Dice.
+    """
+    found = [one_piece(probability(image, what) > 0.5)
+             for image, _ in pictures]
+    dice = [2 * (mask & other).sum() / (mask.sum() + other.sum())
+            for (_, mask), other in zip(pictures, found, strict=True)]
+    for row in np.argsort(dice)[:count]:
+        yield *pictures[row], found[row], dice[row]
+
+
+def draw_failures():
+    """The worst of sixty synthetic moles, and of sixty people."""
+    generators = list(map(np.random.default_rng, range(60)))
+    rows = {"lesion": [moles.draw(generator, number % 3, varied=True)
+                       for number, generator in enumerate(generators)],
+            "person": [portraits.draw(generator, (192, 256))
+                       for generator in generators]}
+    figure = Figure(figsize=(12, 5), facecolor=WHITE, layout="constrained")
+    for axes, (what, pictures) in zip(figure.subplots(2, 4), rows.items(),
+                                      strict=True):
+        for ax, (image, mask, found, dice) in zip(axes, worst(pictures,
+                                                              what)):
+            ax.imshow(image)
+            for outline, style in [(mask, {"colors": "cyan"}),
+                                   (found, {"colors": "yellow",
+                                            "linestyles": "dashed"})]:
+                if outline.any() and not outline.all():
+                    ax.contour(outline, levels=[0.5], linewidths=2, **style)
+            ax.set_title(f"{what}, Dice {dice:.2f}", size=17)
+            ax.set_axis_off()
+    return figure
+
+
 FIGURES = {
     "kinds.svg": draw_kinds,
     "encoder-decoder.svg": draw_encoder_decoder,
@@ -497,6 +534,7 @@ FIGURES = {
     "growth.svg": draw_growth,
     "gallery.jpg": draw_gallery,
     "effects.jpg": draw_effects,
+    "failures.jpg": draw_failures,
 }
 
 

@@ -26,8 +26,8 @@ from safetensors.torch import save_file
 
 from data import ph2
 from data.synthetic import moles as synthetic_moles
-from data.synthetic import portraits
 from data.synthetic import people as synthetic_people
+from data.synthetic import portraits
 from lab import lesson, segment
 from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, TENSORFLOW
 from lab.pretraining import moles, people, score
@@ -145,7 +145,7 @@ def test_a_person_is_cut_out_with_soft_edges(tmp_path, monkeypatch):
     assert (mask & truth).sum() / (mask | truth).sum() > 0.8
     cut = np.asarray(Image.open(out))
     assert cut.shape == (*truth.shape, 4)
-    assert ((0 < cut[..., 3]) & (cut[..., 3] < 255)).any()
+    assert ((cut[..., 3] > 0) & (cut[..., 3] < 255)).any()
     assert cut[mask, 3].mean() > 200 and cut[~truth, 3].mean() < 20
     # What is there stays, and nothing else is written.
     (tmp_path / "me-mask.png").unlink()
