@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import keras
@@ -23,10 +24,11 @@ from keras import layers
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torchvision.transforms import v2
 
 from data import ph2
 from data.synthetic import moles as synthetic_moles
-from data.synthetic import people as synthetic_people
+from data.synthetic import portraits
 from lab import lesson, segment
 from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, TENSORFLOW
 from lab.pretraining import moles, people
@@ -140,23 +142,41 @@ def test_pre_training_on_moles_trains_saves_and_scores(
 
 
 @pytest.mark.full
-def test_pre_training_on_people_scores_photographs(tmp_path, monkeypatch,
-                                                   capsys):
+def test_pre_training_on_people_trains_saves_and_scores(
+        tmp_path, monkeypatch, capsys):
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["people", *map(str, options)])
+        people.main()
+        return capsys.readouterr().out
+
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
     for seed in range(3):
-        image, mask = synthetic_people.draw(np.random.default_rng(seed),
-                                            (96, 64))
+        image, mask = portraits.draw(np.random.default_rng(seed), (96, 64))
         Image.fromarray(image).save(tmp_path / f"images/{seed}.jpg")
         Image.fromarray(mask).save(tmp_path / f"masks/{seed}.png")
-    monkeypatch.setattr(sys, "argv", ["people", str(tmp_path), "--count=20",
-                                      "--epochs=1"])
-    people.main()
-    assert re.search(r"developed with these 100 +3 +0\.\d",
-                     capsys.readouterr().out)
-    monkeypatch.setattr(sys, "argv", ["people", str(tmp_path / "masks")])
+    file = tmp_path / "people.safetensors"
+    score = r"developed with these 100 +3 +0\.\d"
+    assert re.search(score, run(tmp_path, "--count=20", "--epochs=1",
+                                f"--save={file}"))
+    with safe_open(file, framework="np") as saved:
+        assert "20 synthetic images" in saved.metadata()["trained on"]
+    monkeypatch.setattr(people, "FILE", file)
+    assert re.search(score, run(tmp_path, "--stored"))
     with pytest.raises(SystemExit, match=r"images holds no \*\.jpg; name a"):
-        people.main()
+        run(tmp_path / "masks")
+
+
+def test_training_on_people_changes_the_weights_that_it_uses(monkeypatch):
+    # Autocast's cache would keep those of the first step for all others.
+    monkeypatch.setattr(people, "augmentation", lambda *size: v2.Identity())
+    options = SimpleNamespace(count=20, epochs=12, rate=3e-3, seed=0,
+                              network="UNet")
+    lesson, model = people.trained(options)
+    rows = np.arange(2, 20)
+    probabilities = lesson.predict(model, lesson.samples.images[rows])
+    truth = lesson.samples.masks[rows]
+    assert (abs(probabilities - truth)).mean() < 0.2
 
 
 # --- What a notebook saves and loads --------------------------------------

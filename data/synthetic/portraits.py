@@ -27,7 +27,7 @@ from data.synthetic.solids import Part, colour, paint, surface, turned
 CHANCES = {"studio": 0.1, "sitting": 0.1, "side view": 0.2, "patches": 0.25,
            "glasses": 0.3, "scarf": 0.15, "cap": 0.12, "beard": 0.12,
            "boots": 0.2, "fur": 0.1, "tights": 0.3, "thing": 0.35,
-          "tote": 0.3, "gown": 0.2, "cape": 0.06,
+          "tote": 0.2, "gown": 0.15, "cape": 0.06,
            "busy": 0.3, "crowd": 0.35, "shallow": 0.4}
 # What a picture shows of a person, from the head down, in statures.
 DISTANCES = {"whole": 0.62, "farther": 0.1, "half": 0.16, "portrait": 0.12}
@@ -91,7 +91,7 @@ def pose(generator, chance):
         for joint, limits in zip(("abduct", "swing", "inward", "elbow"),
                                  GESTURES[name]):
             angles[joint, side] = generator.uniform(*limits)
-        angles["spread", side] = generator.normal(4, 4)
+        angles["spread", side] = generator.normal(5, 4)
     if chance("sitting"):
         for side in SIDES:
             angles["hip", side] = generator.uniform(75, 95)
@@ -347,7 +347,7 @@ def draw(generator, size=(192, 128)):
         blur = generator.exponential(0.004) * view.scale * size[0]
         scene = ndimage.gaussian_filter(scene, (blur, blur, 0))
     # It is brighter where the person stands, or around.
-    scene = scene * generator.uniform(0.6, 1.3)
+    scene = scene * generator.uniform(0.65, 1.7)
     image, mask = people.expose(scene, [parts], view, light)
     if chance("patches"):
         image = patches(generator, image)
