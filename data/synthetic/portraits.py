@@ -75,8 +75,11 @@ def look(generator, chance):
     person.shoes, person.leather = (fabric(generator, gloss=0.2)
                                     for _ in range(2))
     person.tights = fabric(generator) if chance("tights") else person.skin
-    person.flare = generator.uniform(0, 0.06)
-    person.girth = generator.uniform(0.85, 1.3)
+    person.flare, person.loose = (size * generator.random() ** 2
+                                  for size in (0.06, 0.02))
+    person.girth, person.large = (generator.uniform(0.7, 1.1),
+                                  generator.uniform(0.03, 0.09))
+    person.bag = generator.choice([person.bag, "none"], p=[0.65, 0.35])
     person.extras = [add for name, add in EXTRAS.items() if chance(name)]
     return person
 
@@ -166,7 +169,7 @@ def tote(generator, person, frames, joints):
     """A soft bag that hangs from the elbow, the shoulder or the hand."""
     side = generator.choice(SIDES)
     held = joints[generator.choice(["shoulder", "elbow", "hand"]), side]
-    wide, deep = generator.uniform(0.03, 0.12, 2)
+    wide, deep = generator.uniform(0.03, 0.1, 2)
     top = held + [0.04 * side, -generator.uniform(0.03, 0.35), 0.03]
     turn = turned("Y", generator.uniform(0, 90))
     bag = np.array([[-1, 0, 0], [1, 0, 0], [-1, -1, 0], [1, -1, 0]]) \
@@ -180,7 +183,7 @@ def gown(generator, person, frames, joints):
     """A skirt that widens down to a sharp hem."""
     hips = [joints["hip", side] for side in SIDES]
     middle = np.mean(people.hems(joints, generator.uniform(0.5, 1.9)), 0)
-    wide = generator.uniform(0.06, 0.16)
+    wide = generator.uniform(0.05, 0.14)
     hem = middle + wide * np.array(
         [[1, 0, 0], [-1, 0, 0], [0, 0, 0.6], [0, 0, -0.6]]) \
         @ frames["pelvis"].T
