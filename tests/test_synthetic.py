@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 
 from data import mads, ph2
-from data.synthetic import covers, moles, people
+from data.synthetic import covers, moles, people, portraits
 
 SIZE = (96, 128)
 
@@ -17,8 +17,9 @@ SIZE = (96, 128)
 @pytest.mark.parametrize(("draw", "least", "most"), [
     *((partial(moles.draw, diagnosis=diagnosis), 0.005, 0.95)
       for diagnosis in range(3)),
+    (portraits.draw, 0.005, 0.9),
     *((partial(people.draw, category=category), 0.02, 0.4)
-      for category in [None, *mads.EXPECTED])])
+      for category in mads.EXPECTED)])
 def test_draws_an_image_and_one_shape(draw, least, most):
     for seed in range(8):
         image, mask = draw(np.random.default_rng(seed), size=SIZE)
@@ -258,7 +259,7 @@ def test_three_cameras_see_different_silhouettes():
     assert np.mean(alike) < 0.7
 
 
-@pytest.mark.parametrize("category", [None, "HipHop", "Kata"])
+@pytest.mark.parametrize("category", ["HipHop", "Kata"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_mask_is_what_the_person_covers(category, seed, monkeypatch):
     [(shown, mask)] = perform(seed, category, [50])
@@ -273,6 +274,59 @@ def test_the_mask_is_what_the_person_covers(category, seed, monkeypatch):
     assert (abs(change[inside]) > 2).mean() > 0.9
     assert change[outside].max() < 1  # nothing but shadow
     assert (change[outside] < -2).mean() < 0.2
+
+
+def only(monkeypatch, **effects):
+    """Let photographs show no effects but these, and all of these."""
+    monkeypatch.setattr(portraits, "CHANCES", dict.fromkeys(
+        portraits.CHANCES, 0) | effects)
+
+
+def test_the_mask_of_a_photographed_person_leaves_out_chair_and_crowd(
+        monkeypatch):
+    kept, expose = [], people.expose
+
+    def kept_exposed(scene, *more):
+        kept.append((scene, *expose(scene, *more)))
+        return kept[-1][1:]
+
+    monkeypatch.setattr(people, "expose", kept_exposed)
+    only(monkeypatch, crowd=1, sitting=1, glasses=1, scarf=1, thing=1)
+    for seed in range(6):
+        portraits.draw(np.random.default_rng(seed), SIZE)
+    for scene, image, mask in kept:
+        inside = ndimage.binary_erosion(mask)
+        outside = ~ndimage.binary_dilation(mask)
+        assert (abs(image - scene).max(2)[inside] > 0.01).mean() > 0.8
+        assert (image - scene)[outside].max() < 0.01  # but for shadow
+
+
+@pytest.mark.parametrize("effect", portraits.CHANCES)
+def test_every_effect_of_a_photograph_shows(effect, monkeypatch):
+    def drawn(share):
+        only(monkeypatch, **{effect: share})
+        return [portraits.draw(np.random.default_rng(seed), (48, 32))[0]
+                for seed in range(6)]
+
+    different = [np.abs(np.int16(image) - other).max() > 60
+                 for image, other in zip(drawn(0), drawn(1))]
+    assert sum(different) >= 2
+
+
+@pytest.mark.parametrize(("distance", "least", "most"), [
+    ("farther", 0.25, 0.85), ("whole", 0.7, 1), ("half", 0.6, 1),
+    ("portrait", 0.6, 1)])
+def test_a_photograph_shows_as_much_of_the_body_as_its_distance(
+        distance, least, most, monkeypatch):
+    only(monkeypatch)
+    monkeypatch.setattr(portraits, "DISTANCES", {distance: 1})
+    cropped = []
+    for seed in range(10):
+        _, mask = portraits.draw(np.random.default_rng(seed), (96, 64))
+        assert least <= mask.any(1).mean() <= most
+        cropped.append(mask[-1].any())
+    assert all(cropped) if distance in portraits.SHOWN \
+        else np.mean(cropped) < 0.4
 
 
 def test_the_sequences_of_a_category_share_their_place_not_their_person(

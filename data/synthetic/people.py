@@ -349,12 +349,9 @@ def passer(generator, x, z):
 
 # --- Photograph ----------------------------------------------------------
 
-def viewpoint(generator, size, scales):
-    """A camera that sees all of a standing performer, or nearly.
-
-    scales: the performer's height in the picture, least and most.
-    """
-    scale = generator.uniform(*scales)
+def viewpoint(generator, size):
+    """A camera that sees all of a standing performer, or nearly."""
+    scale = generator.uniform(0.75, 0.9)
     feet = generator.uniform(np.clip(1.15 * scale - 0.5, 0.25, 0.46), 0.49)
     height = generator.uniform(0.35, 0.95)
     return Camera(scale, generator.uniform(1.8, 5), height,
@@ -431,25 +428,24 @@ def perform(generator, category, frames, cameras=(0,), size=(192, 256),
     """Yield (camera, frame, image, mask) of one performance.
 
     Performer, motion and place are the same in all; every camera has its
-    own view and settings. Without a category it is a street scene.
+    own view and settings.
     place: the generator of room, light and cameras, which other
     performances may share, in the same state; by default `generator`.
     """
     place = place or generator
-    wildness = generator.uniform(*((0.6, 1) if category else (0, 0.5)))
-    tempo = TEMPO[category] if category else 100
+    wildness, tempo = generator.uniform(0.6, 1), TEMPO[category]
     keys = [pose(generator, wildness)
             for _ in range(2 + max(frames) // tempo)]
     person, light = look(generator, category), lamp(place)
     facing = generator.uniform(0, 360) if generator.random() < 0.2 \
         else generator.normal(0, 30)
-    outdoors = place.random() < (0.5 if category else 0.8)
+    outdoors = place.random() < 0.5
     open_for = max(place.uniform(-8, 4), 0)  # frames, of the shutter
     moments = np.linspace(0, open_for, 3 if open_for else 1)
     room = place.integers(2 ** 32)
     for camera in cameras:
         yaw = APART * camera
-        view = viewpoint(place, size, (0.75, 0.9) if category else (0.5, 0.93))
+        view = viewpoint(place, size)
         here = replace(light, towards=turned("Y", yaw) @ light.towards)
         scene = backdrop(np.random.default_rng(room), size, view, yaw, here,
                          outdoors, passer)
@@ -463,11 +459,8 @@ def perform(generator, category, frames, cameras=(0,), size=(192, 256),
             yield camera, frame, develop(generator, image, settings), mask
 
 
-def draw(generator, size=(192, 256), category=None):
-    """Draw one picture: image uint8 (H, W, 3) and mask bool (H, W).
-
-    Without a category it is a picture of somebody in the street.
-    """
+def draw(generator, size=(192, 256), category="HipHop"):
+    """Draw one picture: image uint8 (H, W, 3) and mask bool (H, W)."""
     frame = int(generator.integers(2 * mads.STEP))
     return next(perform(generator, category, [frame], size=size))[2:]
 

@@ -1,93 +1,78 @@
-"""Train the U-Net on synthetic people alone, and score it on photographs.
+"""Train the U-Net on synthetic people alone, and save its weights.
 
-    python -m lab.pretraining.people FOLDER
+    python -m lab.pretraining.people data/weights/people.safetensors
 
-FOLDER holds photographs of people, images/NAME.jpg, and for each a mask of
-the same size, masks/NAME.png, white = person. The images were developed by
-looking at the first 100 (by name) of 300; the rest is the result.
+A photograph of any shape is squeezed to the network's size, as some of the
+synthetic ones are. lab/pretraining/score.py scores what was saved.
 """
 
-import argparse
-import sys
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from tqdm.auto import tqdm
 
-from data import DataError, Samples, pictures
-from data.synthetic import people
-from lab.lesson import PYTORCH, prepared
-from lab.pretraining.moles import scored, train
+from data import Samples, pictures
+from data.synthetic import portraits
+from lab.pretraining.training import read_options, save, train
 
-SIZE = (96, 64)
+SIZE = (144, 96)
+# Upright as most pictures of people, square, and wide.
+SHAPES, SHARES = [SIZE, (144, 144), (144, 216)], [0.84, 0.08, 0.08]
+
+
+def drawn(seed, number):
+    """One synthetic photograph and its mask, squeezed to SIZE."""
+    generator = np.random.default_rng([seed, number])
+    shape = SHAPES[generator.choice(len(SHAPES), p=SHARES)]
+    image, mask = portraits.draw(generator, shape)
+    return pictures.resize_image(image, SIZE), \
+        pictures.resize_mask(mask, SIZE)
 
 
 def synthetic(count, seed):
     """`count` synthetic photographs of one person each as Samples."""
-    pairs = [people.draw(np.random.default_rng([seed, number]), SIZE)
-             for number in tqdm(range(count), desc="Drawing")]
+    jobs = (delayed(drawn)(seed, number) for number in range(count))
+    pairs = tqdm(Parallel(n_jobs=-1, return_as="generator")(jobs),
+                 total=count, desc="Drawing")
     images, masks = (np.stack(column) for column in zip(*pairs))
     return Samples(images, masks, [str(row) for row in range(count)],
                    np.zeros(count), "synthetic people")
 
 
-def photographs(folder):
-    """Photographs and masks of a folder as Samples."""
-    images = sorted((folder / "images").glob("*.jpg"))
-    files = [(image, folder / "masks" / f"{image.stem}.png")
-             for image in images]
-    if not files:
-        raise DataError(f"{folder / 'images'} holds no *.jpg; name a folder "
-                        "with images/ and masks/.")
-    part = np.where(np.arange(len(files)) < 100, "developed with these 100",
-                    "never looked at")
-    return Samples(
-        images=np.stack([
-            pictures.resize_image(pictures.read_image(image), SIZE)
-            for image, _ in tqdm(files, desc="Reading")]),
-        masks=np.stack([pictures.resize_mask(pictures.read_mask(mask), SIZE)
-                        for _, mask in files]),
-        names=[image.stem for image in images], groups=part,
-        source="photographs", files=files)
+def relit(image):
+    """The image with another gamma, a cast and uneven light."""
+    gamma, gain = 0.3 * torch.randn(1), 0.12 * torch.randn(3, 1, 1)
+    hills = torch.nn.functional.interpolate(
+        0.2 * torch.randn(1, 1, 3, 3), image.shape[-2:], mode="bicubic")[0]
+    light = (image / 255) ** gamma.exp() * (1 + gain) * hills.exp()
+    return tv_tensors.Image((255 * light.clamp(0, 1)).byte())
 
 
-def trained(count, epochs, seed):
-    """Train the U-Net; returns the Lesson and the model."""
-    n_valid = count // 10
-    lesson = prepared(PYTORCH, synthetic(count, seed),
-                      np.arange(n_valid, count), np.arange(n_valid),
-                      SEED=seed, LEARNING_RATE=1e-3)
-    # A mole may stand on its head, a person seldom does.
-    lesson.augment.transforms = [
-        step for step in lesson.augment.transforms
-        if not isinstance(step, v2.RandomVerticalFlip)]
-    return lesson, train(lesson, "UNet", epochs)
+def augmentation(height, width):
+    """What makes the synthetic photographs as varied as real ones."""
+    return v2.Compose([
+        v2.RandomHorizontalFlip(),
+        v2.Pad(height // 3, padding_mode="reflect"),
+        v2.RandomAffine(degrees=8, translate=(0.03, 0.03), scale=(0.9, 1.1),
+                        shear=4,
+                        interpolation=v2.InterpolationMode.BILINEAR),
+        v2.CenterCrop((height, width)),
+        v2.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.4,
+                       hue=0.05),
+        v2.Lambda(relit, tv_tensors.Image),
+        v2.RandomGrayscale(0.1),
+        v2.RandomAdjustSharpness(3, 0.4),
+        v2.RandomApply([v2.GaussianBlur(3, (0.2, 1))], 0.3),
+        v2.RandomApply([v2.JPEG((20, 90))], 0.5)])
 
 
 def main():
-    """Train on synthetic people; print the IoU on photographs."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=7)
-    options = parser.parse_args()
-    try:
-        real = photographs(options.folder)
-    except DataError as error:
-        sys.exit(str(error))
-    table = scored(*trained(options.count, options.epochs, options.seed),
-                   real)
-    # The IoU of guessing the commonest mask.
-    usual = real.masks[:100].mean(axis=0) > 0.5
-    guess = [(usual & mask).sum() / (usual | mask).sum()
-             for mask in real.masks]
-    print(pd.DataFrame({"part": real.groups, "U-Net": table["IoU"],
-                        "the same mask for all": guess})
-          .groupby("part").agg(["count", "mean", "median"])
-          .round(3).to_string())
+    """Train the network on synthetic people, and save it."""
+    options = read_options(__doc__, count=8000, epochs=10, seed=7)
+    save(train(synthetic(options.count, options.seed),
+               augmentation(*SIZE), options), options)
 
 
 if __name__ == "__main__":
