@@ -17,7 +17,7 @@ SIZE = (96, 128)
 @pytest.mark.parametrize(("draw", "least", "most"), [
     *((partial(moles.draw, diagnosis=diagnosis), 0.005, 0.95)
       for diagnosis in range(3)),
-    (portraits.draw, 0.005, 0.9),
+    (partial(portraits.draw), 0.005, 0.9),
     *((partial(people.draw, category=category), 0.02, 0.4)
       for category in mads.EXPECTED)])
 def test_draws_an_image_and_one_shape(draw, least, most):
@@ -227,7 +227,7 @@ def test_every_effect_of_a_photograph_shows(effect, monkeypatch):
 
 
 @pytest.mark.parametrize(("distance", "least", "most"), [
-    ("farther", 0.25, 0.85), ("whole", 0.7, 1), ("half", 0.6, 1),
+    ("farther", 0.25, 0.9), ("whole", 0.7, 1), ("half", 0.6, 1),
     ("portrait", 0.6, 1)])
 def test_a_photograph_shows_as_much_of_the_body_as_its_distance(
         distance, least, most, monkeypatch):

@@ -8,7 +8,7 @@ FOLDER holds photographs of people, images/NAME.jpg, and for each a mask of
 the same size, masks/NAME.png, white = person. The images were developed by
 looking at the first 100 (by name) of 300; the rest is the result. A
 photograph of any shape is squeezed to the network's size, as some of the
-synthetic ones are.
+synthetic ones are. Drawing and training take an hour on one core.
 """
 
 import argparse
