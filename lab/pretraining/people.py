@@ -3,7 +3,8 @@
     python -m lab.pretraining.people data/weights/people.safetensors
 
 A photograph of any shape is squeezed to the network's size, as some of the
-synthetic ones are. lab/pretraining/score.py scores what was saved.
+synthetic ones are. Drawing and training take an hour on one core;
+lab/pretraining/score.py scores what was saved.
 """
 
 import numpy as np
