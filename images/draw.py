@@ -20,7 +20,7 @@ from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 from data import ph2, storage
 from data.synthetic import covers, moles, portraits
 from data.synthetic.canvas import mix, ramp
-from lab.segment import one_piece, probability
+from lab.segment import KINDS, probability
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "lab/benchmark/results.json"
@@ -493,7 +493,7 @@ def worst(pictures, what, count=4):
 
     Yields image, mask, the mask that was found, and their Dice.
     """
-    found = [one_piece(probability(image, what) > 0.5)
+    found = [KINDS[what].tidy(probability(image, what) > 0.5)
              for image, _ in pictures]
     dice = [2 * (mask & other).sum() / (mask.sum() + other.sum())
             for (_, mask), other in zip(pictures, found, strict=True)]

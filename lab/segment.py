@@ -10,6 +10,7 @@ networks were trained on synthetic images alone.
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,19 @@ from lab.lesson import PYTORCH, definitions
 FLIPS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # steps along H and W
 
 
+def largest_piece(mask):
+    """The largest piece of a mask, bool (H, W)."""
+    labels = measure.label(mask)
+    if labels.max() < 1:
+        return mask
+    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+
+
+def one_piece(mask):
+    """The largest piece of a mask, bool (H, W), with its holes filled."""
+    return ndimage.binary_fill_holes(largest_piece(mask))
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a stored network finds, and how it is asked."""
@@ -35,26 +49,13 @@ class Kind:
     file: str  # of its weights, without the ending
     size: tuple  # (H, W) of the images that it was trained on
     flips: list
+    tidy: Callable  # what is done to the mask
 
 
-KINDS = {"lesion": Kind("unet", (96, 128), FLIPS),
-         # A person seldom stands on their head.
-         "person": Kind("people", (144, 96), FLIPS[:2])}
-
-
-def one_piece(mask):
-    """The main piece of a mask, bool (H, W), with its holes filled.
-
-    It is the largest, when pixels count the less the farther they are from
-    the middle, where people put what they photograph.
-    """
-    labels = measure.label(mask)
-    if labels.max() < 1:
-        return mask
-    y, x = (np.linspace(-1, 1, side) for side in mask.shape)
-    weights = np.exp(-1.5 * (y[:, None] ** 2 + x ** 2))
-    main = 1 + np.argmax(np.bincount(labels.ravel(), weights.ravel())[1:])
-    return ndimage.binary_fill_holes(labels == main)
+KINDS = {
+    "lesion": Kind("unet", (96, 128), FLIPS, one_piece),
+    # Nobody stands on their head, and below a bent arm is a hole.
+    "person": Kind("people", (144, 96), FLIPS[:2], largest_piece)}
 
 
 def predict_flips(lesson, model, images, flips=FLIPS):
@@ -99,12 +100,12 @@ def segment(image, notebook=PYTORCH):
 
 
 def cut_out(image, found):
-    """The image with nothing behind what was found, and with soft edges.
+    """The image with nothing behind the person, and with soft edges.
 
     image: uint8 (H, W, 3); found: probabilities (H, W). Returns uint8
     (H, W, 4), the last channel being how opaque a pixel is.
     """
-    opaque = np.clip(2 * found - 0.5, 0, 1) * one_piece(found > 0.25)
+    opaque = np.clip(2 * found - 0.5, 0, 1) * largest_piece(found > 0.25)
     return np.dstack([image, np.uint8(255 * opaque + 0.5)])
 
 
@@ -122,7 +123,7 @@ def write(picture, what):
                             "it.")
     image = read_image(picture)
     found = probability(image, what)
-    mask = one_piece(found > 0.5)
+    mask = KINDS[what].tidy(found > 0.5)
     for target, pixels in zip(targets, [mask, cut_out(image, found)]):
         try:
             with storage.whole(target) as part:

@@ -230,7 +230,7 @@ def test_pre_training_on_people_trains_saves_and_scores(
 def test_training_changes_the_weights_that_it_uses():
     # Autocast's cache would keep those of the first step for all others.
     samples = moles.synthetic(20, seed=0, size=(48, 64))
-    options = SimpleNamespace(count=20, epochs=60, seed=0, network="UNet")
+    options = SimpleNamespace(count=20, epochs=100, seed=0, network="UNet")
     model = training.train(samples, v2.Identity(), options)
     lesson = taught(PYTORCH)
     wrong = abs(lesson.predict(model, samples.images) - samples.masks)

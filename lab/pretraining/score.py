@@ -26,7 +26,7 @@ from data import DataError, Samples, ph2, pictures
 from data.synthetic import moles
 from lab.benchmark.record import scored
 from lab.lesson import PYTORCH, definitions
-from lab.segment import KINDS, one_piece, predict_flips
+from lab.segment import KINDS, predict_flips
 
 SHARES = [0.03, 0.1, 0.3]  # of the picture that the mask covers
 SIZES = np.array(["0 to 0.03", "0.03 to 0.1", "0.1 to 0.3", "0.3 to 1"])
@@ -88,14 +88,14 @@ def one_effect_each(folder, size, count=40, seed=100):
 
 # --- Scores ---------------------------------------------------------------
 
-def score(lesson, model, samples, flips):
+def score(lesson, model, samples, kind):
     """A table of scores: for each image one look, and flips and one piece."""
     lesson.samples, lesson.test = samples, np.arange(len(samples))
     return pd.DataFrame(
         scored(lesson, "one look", lesson.predict(model, samples.images))
         + scored(lesson, "flips, one piece",
-                 predict_flips(lesson, model, samples.images, flips),
-                 one_piece))
+                 predict_flips(lesson, model, samples.images, kind.flips),
+                 kind.tidy))
 
 
 def report(table, parts):
@@ -150,7 +150,7 @@ def main():
         except (DataError, ValueError) as error:
             sys.exit(str(error))
         samples, parts = images
-        report(score(lesson, model, samples, kind.flips), parts)
+        report(score(lesson, model, samples, kind), parts)
 
 
 if __name__ == "__main__":
