@@ -502,8 +502,8 @@ def worst(pictures, what, count=4):
 
 
 def draw_failures():
-    """The worst of sixty synthetic moles, and of sixty people."""
-    generators = list(map(np.random.default_rng, range(60)))
+    """The worst of forty synthetic moles, and of forty people."""
+    generators = list(map(np.random.default_rng, range(40)))
     rows = {"lesion": [moles.draw(generator, number % 3, varied=True)
                        for number, generator in enumerate(generators)],
             "person": [portraits.draw(generator, (192, 256))
