@@ -3,6 +3,7 @@ are refused. What made them, and what uses them from a command line.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -65,6 +66,16 @@ def test_both_frameworks_read_the_same_network(network, count, seed):
         dice = 2 * (found & unseen.masks).sum((1, 2)) / (
             found.sum((1, 2)) + unseen.masks.sum((1, 2)))
         assert dice.mean() > 0.88
+
+
+def test_the_checksums_are_those_of_the_files():
+    folder = ROOT / "data/weights"
+    sums = dict(line.split()[::-1] for line in
+                (folder / "SHA256SUMS").read_text().splitlines())
+    assert sums == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in folder.iterdir() if file.suffix in (".safetensors",
+                                                        ".h5")}
 
 
 @BOTH
