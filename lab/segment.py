@@ -3,8 +3,8 @@
     python -m lab.segment mole.jpg another.png
     python -m lab.segment --what person me.jpg
 
-writes mole-mask.png beside each picture, white = found, in the picture's
-own size; of a person also me-person.png, with nothing behind them. The
+writes NAME-mask.png beside each picture, white = found, in the picture's
+own size; of a person also NAME-person.png, with nothing behind them. The
 networks were trained on synthetic images alone.
 """
 
@@ -82,7 +82,10 @@ def network(file, notebook):
 
 
 def probability(image, what="lesion", notebook=PYTORCH):
-    """uint8 (H, W, 3) -> float (H, W): how sure each pixel is found."""
+    """uint8 (H, W, 3) -> float (H, W): how sure each pixel is found.
+
+    notebook: see `segment`; persons are found by PyTorch alone.
+    """
     kind = KINDS[what]
     lesson, model = network(kind.file, notebook)
     small = resize_image(image, kind.size)
@@ -124,7 +127,8 @@ def write(picture, what):
     image = read_image(picture)
     found = probability(image, what)
     mask = KINDS[what].tidy(found > 0.5)
-    for target, pixels in zip(targets, [mask, cut_out(image, found)]):
+    results = [mask, cut_out(image, found)] if what == "person" else [mask]
+    for target, pixels in zip(targets, results, strict=True):
         try:
             with storage.whole(target) as part:
                 Image.fromarray(pixels).save(part, "PNG")

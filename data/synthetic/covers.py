@@ -89,7 +89,7 @@ def strand(generator, start, angle, curl, width):
 
 
 def hair(generator, image, coarse=False, dense=False):
-    """Hair: none or a fell, straight or curly, brown to black or grey.
+    """Hair: from none to a coat, straight or curly, black, brown or grey.
 
     coarse: always about 15 hairs, thick and opaque, to be seen when small;
     dense: always about 100 hairs across everything.
@@ -154,7 +154,7 @@ def scale_bar(generator, image):
 
 
 def ink(generator, image):
-    """A surgeon's purple marks aside of the lesion: strokes, a smear."""
+    """A surgeon's purple marks away from the middle: strokes, a smear."""
     size = image.shape[:2]
     x, y = coordinates(size)
     side = generator.choice([-1, 1])
@@ -162,12 +162,12 @@ def ink(generator, image):
     smear *= ramp(noise(generator, size, 0.02, 3), -0.5, 3)
     starts = generator.uniform(0, 1, (3, 1, 2)) * [size[1] / size[0], 1]
     paths = starts + np.cumsum(generator.normal(0, 0.05, (3, 6, 2)), axis=1)
-    pen = strokes(size, [(path, 0.02) for path in paths])
-    pen *= ramp(noise(generator, size, 0.02, 3), -2, 0.5)
-    pen *= ramp(np.hypot(x, y), 0.4, 0.5)
+    lines = strokes(size, [(path, 0.02) for path in paths])
+    lines *= ramp(noise(generator, size, 0.02, 3), -2, 0.5)
+    lines *= ramp(np.hypot(x, y), 0.4, 0.5)
     colour = generator.uniform(0.6, 1.4) * VIOLET
     return mix(image, colour,
-               generator.uniform(0.4, 0.8) * np.maximum(smear, pen))
+               generator.uniform(0.4, 0.8) * np.maximum(smear, lines))
 
 
 def pen(generator, image, cover):
@@ -247,7 +247,7 @@ def discs(generator, size):
 
 
 def vivid(generator):
-    """A colour that skin does not have: (3,)."""
+    """A random colour, mostly one that skin does not have: (3,)."""
     hue = generator.uniform(0, 2 * np.pi) + np.array([0, 2.1, 4.2])
     strength = generator.uniform(0.2, 0.9)
     return np.float32(generator.uniform(0.3, 1)
@@ -281,7 +281,7 @@ def illumination(generator, image):
     """Exposure, white balance, and light that fades from the middle."""
     x, y = coordinates(image.shape[:2])
     exposure = np.clip(generator.normal(0.96, 0.1), 0.7, 1.15)
-    cast = exposure * generator.normal(1, [0.02, 0.03, 0.05])
+    tint = exposure * generator.normal(1, [0.02, 0.03, 0.05])
     slope_x, slope_y = np.float32(generator.normal(0, 0.07, 2))
     # The edge of the field is often not only darker but also yellower.
     fall = generator.uniform(0, 1) * generator.normal(
@@ -289,7 +289,7 @@ def illumination(generator, image):
     distance = (x * x + y * y) ** generator.uniform(1, 2.5)
     bowl = (0.15 - distance)[..., None] * np.float32(fall)
     light = 1 + bowl + (slope_x * x + slope_y * y)[..., None]
-    return image * light * np.float32(cast)
+    return image * light * np.float32(tint)
 
 
 def uneven_light(generator, image):
@@ -377,5 +377,5 @@ def jpeg(generator, image):
 
 
 def squeezed(generator, size):
-    """The size (H, W) of a picture before it is squeezed to `size`."""
+    """The size (H, W) of a picture before it is squeezed, or stretched."""
     return size[0], round(size[1] * generator.uniform(0.75, 1.3))

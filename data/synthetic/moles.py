@@ -199,7 +199,8 @@ def annotated(region):
     pieces, _ = ndimage.label(soft > 0.5)
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    return ndimage.binary_fill_holes(pieces == sizes.argmax())
+    return ndimage.binary_fill_holes((pieces == sizes.argmax())
+                                     & (soft > 0.5))
 
 
 def outline(generator, mask):
@@ -431,7 +432,8 @@ VARIED = {
     covers.ink: 0.04, covers.ink_ring: 0.06, covers.ink_spots: 0.08,
     covers.hair: 0.06, covers.uneven_light: 0.4, covers.cast: 0.3,
     covers.specular: 0.1, covers.sticker: 0.03, covers.discs: 0.16,
-    covers.cloth: 0.08, covers.frame: 0.4, covers.grainy: 0.15,
+    covers.cloth: 0.08, covers.grainy: 0.15,
+    covers.frame: 0.4,  # in place of dark corners
     covers.jpeg: 0.3, covers.squeezed: 0.2}
 
 

@@ -52,7 +52,7 @@ def other_contrast(image, mask):
     return v2.functional.adjust_gamma(image, gamma), mask
 
 
-def many_lights(size):
+def augmentation(size):
     """Augmentation by what differs from one collection to another."""
     return v2.Compose([
         v2.RandomHorizontalFlip(), v2.RandomVerticalFlip(),
@@ -73,8 +73,9 @@ def cross_entropy_and_dice(logits, masks):
 
 def main():
     """Train the network that the command line names, and save it."""
-    options = read_options(__doc__, count=6000, epochs=14, seed=0)
-    save(train(synthetic(options.count, options.seed), many_lights(SIZE),
+    options = read_options(__doc__, ("UNet", "SegNet"), count=6000,
+                           epochs=14, seed=0)
+    save(train(synthetic(options.count, options.seed), augmentation(SIZE),
                options, cross_entropy_and_dice), options)
 
 

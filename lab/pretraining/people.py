@@ -3,7 +3,7 @@
     python -m lab.pretraining.people data/weights/people.safetensors
 
 A photograph of any shape is squeezed to the network's size, as some of the
-synthetic ones are. Drawing and training take an hour on one core;
+synthetic ones are. Drawing and training take 55 minutes on one core;
 lab/pretraining/score.py scores what was saved.
 """
 

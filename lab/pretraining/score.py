@@ -3,11 +3,13 @@
     python -m lab.pretraining.score data/weights/unet.safetensors
     python -m lab.pretraining.score data/weights/unet.safetensors FOLDER
     python -m lab.pretraining.score data/weights/unet.safetensors --effects
-    python -m lab.pretraining.score data/weights/people.safetensors FOLDER
+    python -m lab.pretraining.score --what person \
+        data/weights/people.safetensors FOLDER
 
 The first takes PH², the second a FOLDER of other photographs, with
 images/NAME.jpg and masks/NAME.png, the third new synthetic moles with one
-effect each. Masks are compared at their original size.
+effect each, the last photographs of people. Masks are compared at their
+original size.
 """
 
 import argparse
@@ -32,10 +34,10 @@ SHARES = [0.03, 0.1, 0.3]  # of the picture that the mask covers
 SIZES = np.array(["0 to 0.03", "0.03 to 0.1", "0.1 to 0.3", "0.3 to 1"])
 
 
-# --- Images, each with the name of the part that it belongs to ------------
+# --- Images, and lists of the parts that each of them belongs to ----------
 
-def half_of_ph2(size):
-    """PH², and whether the synthetic images were developed by looking at it.
+def parts_of_ph2(size):
+    """PH²: whether an image was looked at in developing, and its diagnosis.
 
     Raises DataError if it cannot be had.
     """
@@ -43,8 +45,9 @@ def half_of_ph2(size):
     looked_at, _ = train_test_split(
         np.arange(len(samples)), train_size=67, stratify=samples.groups,
         random_state=4)
-    return samples, np.where(np.isin(np.arange(len(samples)), looked_at),
-                             "developed with these 67", "never looked at")
+    developed = np.isin(np.arange(len(samples)), looked_at)
+    return samples, [np.where(developed, "developed with these 67",
+                              "never looked at"), samples.groups]
 
 
 def photographs(folder, size):
@@ -66,7 +69,7 @@ def photographs(folder, size):
                          for image, _ in pairs]),
         masks=masks, names=[image.stem for image in images],
         groups=np.zeros(len(files)), source="photographs", files=files)
-    return samples, SIZES[np.digitize(masks.mean(axis=(1, 2)), SHARES)]
+    return samples, [SIZES[np.digitize(masks.mean(axis=(1, 2)), SHARES)]]
 
 
 def one_effect_each(folder, size, count=40, seed=100):
@@ -83,7 +86,7 @@ def one_effect_each(folder, size, count=40, seed=100):
                                     quality=100)
         Image.fromarray(mask).save(folder / f"masks/{number:04d}.png")
     samples, _ = photographs(folder, size)
-    return samples, np.array([effect.__name__ for effect in effects])
+    return samples, [[effect.__name__ for effect in effects]]
 
 
 # --- Scores ---------------------------------------------------------------
@@ -98,19 +101,19 @@ def score(lesson, model, samples, kind):
                  kind.tidy))
 
 
-def report(table, parts):
+def report(table, partitions):
     """Print Dice and IoU of each method, in all images and in each part."""
-    table = table.assign(part=np.tile(parts, 2))
     for method, rows in table.groupby("method", sort=False):
-        whole = pd.concat([rows, rows.assign(part="all")])
+        whole = pd.concat([rows.assign(part=part)
+                           for part in ["all", *partitions]])
         print(f"\n{method}\n" + whole.groupby("part").agg(
             images=("Dice", "count"), Dice=("Dice", "mean"),
             median=("Dice", "median"), deviation=("Dice", "std"),
             below_half=("Dice", lambda dice: (dice < 0.5).sum()),
             IoU=("IoU", "mean")).round(3).to_string())
-    worst = rows.nsmallest(10, "Dice")
-    print("\nworst:", ", ".join(f"{name} {dice:.2f}" for name, dice
-                                in zip(worst["name"], worst["Dice"])))
+        worst = rows.nsmallest(10, "Dice")
+        print("worst:", ", ".join(f"{name} {dice:.2f}" for name, dice
+                                  in zip(worst["name"], worst["Dice"])))
 
 
 def stored(file):
@@ -136,8 +139,14 @@ def main():
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--effects", action="store_true",
                         help="new synthetic moles with one effect each")
+    parser.add_argument("--what", choices=KINDS, default="lesion",
+                        help="what the masks show")
     options = parser.parse_args()
-    kind = KINDS["person" if options.weights.stem == "people" else "lesion"]
+    if options.folder and options.effects:
+        parser.error("name a FOLDER or --effects, not both")
+    if options.what == "person" and not options.folder:
+        parser.error("--what person needs a FOLDER")
+    kind = KINDS[options.what]
     with tempfile.TemporaryDirectory() as temporary:
         try:
             lesson, model = stored(options.weights)
@@ -146,11 +155,11 @@ def main():
             elif options.folder:
                 images = photographs(options.folder, kind.size)
             else:
-                images = half_of_ph2(kind.size)
+                images = parts_of_ph2(kind.size)
         except (DataError, ValueError) as error:
             sys.exit(str(error))
-        samples, parts = images
-        report(score(lesson, model, samples, kind), parts)
+        samples, partitions = images
+        report(score(lesson, model, samples, kind), partitions)
 
 
 if __name__ == "__main__":

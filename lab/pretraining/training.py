@@ -1,4 +1,4 @@
-"""Train a network on synthetic images and save its weights, of any kind."""
+"""What moles.py and people.py share: their options, training, saving."""
 
 import argparse
 import time
@@ -12,12 +12,12 @@ from data import storage
 from lab.lesson import PYTORCH, prepared
 
 
-def read_options(description, **defaults):
+def read_options(description, networks=("UNet",), **defaults):
     """What the command line says, or else the defaults."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("file", type=Path,
                         help="where the weights go, NAME.safetensors")
-    parser.add_argument("--network", choices=["UNet", "SegNet"])
+    parser.add_argument("--network", choices=networks)
     parser.add_argument("--count", type=int, help="of synthetic images")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int)
@@ -29,8 +29,8 @@ def train(samples, augment, options, loss=None):
     """A new network, trained on all samples but a twentieth.
 
     augment: what the PyTorch notebook's `augment` is replaced by; loss: the
-    same for its cross-entropy. Its products have 16 bits (bfloat16), which
-    is twice as fast or more on processors that have them.
+    same for its cross-entropy. Multiplications use 16 bits (bfloat16),
+    which is twice as fast or more on processors that have them.
     """
     n_valid = options.count // 20
     lesson = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
