@@ -4,7 +4,7 @@
     python -m lab.segment --what person me.jpg
 
 writes NAME-mask.png beside each picture, white = found, in the picture's
-own size; of a person also NAME-person.png, with nothing behind them. The
+original size; of a person also NAME-person.png, with nothing behind them. The
 networks were trained on synthetic images alone.
 """
 

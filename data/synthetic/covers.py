@@ -19,6 +19,7 @@ from data.synthetic.canvas import (
     mix,
     noise,
     ramp,
+    spread,
     strokes,
 )
 
@@ -287,7 +288,7 @@ def illumination(generator, image):
     fall = generator.uniform(0, 1) * generator.normal(
         [0.8, 1, 1.15], [0.05, 0.1, 0.2])
     distance = (x * x + y * y) ** generator.uniform(1, 2.5)
-    bowl = (0.15 - distance)[..., None] * np.float32(fall)
+    bowl = spread(0.15 - distance, np.float32(fall))
     light = 1 + bowl + (slope_x * x + slope_y * y)[..., None]
     return image * light * np.float32(tint)
 
@@ -301,7 +302,7 @@ def uneven_light(generator, image):
     borders = generator.uniform(0, 1.8) \
         * (x * x + y * y) ** generator.uniform(0.7, 2)
     fade = np.float32(generator.normal(1, [0.1, 0.1, 0.2]))
-    return image * np.exp(-(side + borders)[..., None] * fade)
+    return image * np.exp(spread(-(side + borders), fade))
 
 
 def cast(generator, image):

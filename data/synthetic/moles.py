@@ -423,7 +423,8 @@ def haze(generator, image, where, colour):
 # --- One picture, many pictures ------------------------------------------
 
 PLAIN = 0.25  # of varied pictures: all that PH² shows, and no more
-# How often the others show what PH²'s seldom do.
+# How often the others show what PH²'s seldom do; a frame stands in the
+# place of dark corners.
 VARIED = {
     tiny_area: 0.4, pale: 0.1, pink: 0.15, two_colours: 0.08, crust: 0.12,
     halo: 0.05, neighbour: 0.2, inflammation: 0.15, outline: 0.5,
@@ -432,8 +433,7 @@ VARIED = {
     covers.ink: 0.04, covers.ink_ring: 0.06, covers.ink_spots: 0.08,
     covers.hair: 0.06, covers.uneven_light: 0.4, covers.cast: 0.3,
     covers.specular: 0.1, covers.sticker: 0.03, covers.discs: 0.16,
-    covers.cloth: 0.08, covers.grainy: 0.15,
-    covers.frame: 0.4,  # in place of dark corners
+    covers.cloth: 0.08, covers.frame: 0.4, covers.grainy: 0.15,
     covers.jpeg: 0.3, covers.squeezed: 0.2}
 
 
