@@ -17,7 +17,9 @@ from lab.benchmark import hardware, peers, recipe, record, report
 from lab.benchmark import run as program
 from lab.lesson import PYTORCH, ROOT
 
-SETTINGS = ["EPOCHS=1", "HEIGHT=48", "WIDTH=64", "BATCH_SIZE=50"]
+# At the size that the stored weights know: with smaller images and a few
+# large steps they forget.
+SETTINGS = ["EPOCHS=1", "BATCH_SIZE=50", "LEARNING_RATE=1e-3"]
 
 
 def benchmark(folder, *arguments):
@@ -56,7 +58,7 @@ def test_a_run_leaves_scores_and_times_once(finished):
         assert row["images_per_second"] > 1
     # Trained on synthetic images, it knows them after one epoch.
     dice = table.groupby("method")["Dice"].mean()
-    assert dice["U-Net, pre-trained"] > 0.8
+    assert dice["U-Net, pre-trained"] > 0.9
     assert "U-Net, pre-trained, flips" in printed
     # It is not repeated.
     before = file.stat().st_mtime_ns
@@ -187,7 +189,8 @@ peers.compare(globals(), %r, side=32)
 def test_peers_learn_from_the_same_images(tmp_path):
     """With a real training of each, and one convolution as the library's."""
     lesson.run(lesson.without_the_rest(lesson.read(PYTORCH)),
-               {"parameters": f"{SHORT}; EPOCHS = 2"},
+               {"parameters": f"{SHORT}; EPOCHS = 2; HEIGHT, WIDTH "
+                              "= 96, 128; LEARNING_RATE = 1e-3"},
                TWO_PEERS % str(tmp_path / "peers.json"))
     found = report.peers(tmp_path / "peers.json")
     assert [row["method"] for row in found["rows"]] == [
@@ -196,7 +199,7 @@ def test_peers_learn_from_the_same_images(tmp_path):
     for row in found["rows"]:
         assert row["epochs"] == 2 and 0 < row["epoch"] < row["seconds"]
         assert 0 <= row["Dice"] < 1
-    assert found["rows"][3]["Dice"] > 0.8  # trained on such images before
+    assert found["rows"][3]["Dice"] > 0.9  # trained on such images before
 
 
 def test_how_much_sooner_is_a_ratio_to_the_older_lesson():
