@@ -20,6 +20,7 @@ from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 from data import ph2, storage
 from data.synthetic import covers, moles, portraits
 from data.synthetic.canvas import mix, ramp
+from lab.lesson import PYTORCH, definitions
 from lab.segment import KINDS, probability
 
 FOLDER = Path(__file__).resolve().parent
@@ -420,8 +421,7 @@ def strongest(effect, before):
 
 def basic_effects(size):
     """How a program draws a mole as in PH²: {name: image}."""
-    generator = np.random.default_rng(2)
-    size, traits = (192, 256), moles.TRAITS[1]
+    generator, traits = np.random.default_rng(2), moles.TRAITS[1]
     skin = moles.skin(generator, size)
     mask = moles.lesion_shape(generator, size, traits, area=0.22)
     depth = moles.depth_inside(mask)
@@ -430,14 +430,12 @@ def basic_effects(size):
     pigment = moles.pigment(generator, depth, smooth)
     mole = moles.absorb(skin, pigment, moles.BROWN)
 
-    def on_skin(effect, *more):
-        return strongest(lambda rng: effect(rng, skin, *more), skin)
+    def on_skin(effect):
+        return strongest(lambda rng: effect(rng, skin), skin)
 
-    def above_skin(effect):
-        def mixed(rng):
-            opaque, colour = effect(rng, size)
-            return mix(skin, colour, opaque)
-        return strongest(mixed, skin)
+    def in_corners(rng):
+        opaque, colour = covers.field_stop(rng, size)
+        return mix(skin, colour, opaque)
 
     def in_mole(change):
         return strongest(lambda rng: moles.absorb(skin, change(rng, pigment),
@@ -459,7 +457,7 @@ def basic_effects(size):
         "regression": milky(ramp(depth, 0, 0.08), moles.PINK),
         "gel": on_skin(covers.gel), "some hair": on_skin(covers.hair),
         "light": on_skin(covers.illumination),
-        "field stop": above_skin(covers.field_stop)}
+        "field stop": strongest(in_corners, skin)}
 
 
 def draw_effects():
@@ -495,7 +493,8 @@ def worst(pictures, what, count=4):
     """
     found = [KINDS[what].tidy(probability(image, what) > 0.5)
              for image, _ in pictures]
-    dice = [2 * (mask & other).sum() / (mask.sum() + other.sum())
+    scores = definitions(PYTORCH, "metrics").scores
+    dice = [scores(other, mask)["Dice"]
             for (_, mask), other in zip(pictures, found, strict=True)]
     for row in np.argsort(dice)[:count]:
         yield *pictures[row], found[row], dice[row]

@@ -21,7 +21,7 @@ from data.synthetic import people, solids
 from data.synthetic.canvas import coordinates, mix, noise, ramp
 from data.synthetic.people import CLOTH, LEG, SIDES, balls, limb
 from data.synthetic.scenes import backdrop
-from data.synthetic.solids import Part, colour, paint, surface, turned
+from data.synthetic.solids import Part, colour, over, surface, turned
 
 # How often each effect is drawn.
 CHANCES = {"studio": 0.1, "sitting": 0.1, "side view": 0.2, "patches": 0.25,
@@ -288,12 +288,6 @@ def crowd(generator, camera, light, scene):
         x = generator.normal(0, 0.5) / camera.zoom(z)
         parts += people.passer(generator, x, z)
     return over(scene, parts, camera, light)
-
-
-def over(scene, parts, camera, light):
-    """The scene with parts painted into it."""
-    painted = paint(scene.shape[:2], parts, camera, light)
-    return scene * (1 - painted[..., 3:]) + painted[..., :3]
 
 
 def street(generator, size, camera, light, chance):

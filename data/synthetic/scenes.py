@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from data.synthetic.canvas import coordinates, mix, noise, ramp
-from data.synthetic.solids import Part, colour, paint, surface, turned
+from data.synthetic.solids import Part, colour, over, surface, turned
 
 FLOORS = ["plain", "grain", "grain", "bricks", "hoops", "stripes", "checks",
           "blobs"]
@@ -191,9 +191,8 @@ def backdrop(generator, size, camera, yaw, light, outdoors, passer):
         image = row(generator, image, u, v)
     image = mix(image, floor(generator, x, y, camera, yaw),
                 ramp(-v * zoom * size[0], -1, 1))
-    things = paint(size, clutter(generator, yaw, wall, outdoors, passer),
-                   camera, light)
-    image = image * (1 - things[..., 3:]) + things[..., :3]
+    image = over(image, clutter(generator, yaw, wall, outdoors, passer),
+                 camera, light)
     blur = max(generator.exponential(0.006) - 0.002, 0) * size[0]
     image = ndimage.gaussian_filter(image, (blur, blur, 0))
     shade = 1 + generator.uniform(0, 0.25) * noise(generator, size, 0.6, 3)

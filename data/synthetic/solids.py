@@ -259,3 +259,9 @@ def paint(size, parts, camera, light):
         stamp(canvas, [camera.project(hull) for hull in part.hulls],
               part.material, light, camera.zoom(part.hulls[0][0, 2]))
     return canvas
+
+
+def over(scene, parts, camera, light):
+    """The scene with parts painted into it."""
+    painted = paint(scene.shape[:2], parts, camera, light)
+    return scene * (1 - painted[..., 3:]) + painted[..., :3]

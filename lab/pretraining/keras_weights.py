@@ -75,21 +75,32 @@ def halve(file):
             stored.create_dataset(name, data=kernel, compression="gzip")
 
 
+def network_of(file):
+    """The name of the network whose weights a file holds.
+
+    Raises ValueError if it does not say so.
+    """
+    try:
+        with safe_open(file, framework="np") as stored:
+            return stored.metadata()["network"]
+    except (OSError, SafetensorError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{file} does not hold weights of a network of the lesson; name "
+            "a file that lab.pretraining.moles has written.") from error
+
+
 def main():
     """Convert the file that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("file", type=Path)
     file = parser.parse_args().file
     try:
-        arrays = load_file(file)
-        with safe_open(file, framework="np") as stored:
-            network = stored.metadata()["network"]
-    except (OSError, SafetensorError, TypeError, KeyError):
-        sys.exit(f"{file} does not hold weights of a network of the lesson; "
-                 "name a file that lab.pretraining.moles has written.")
+        network = network_of(file)
+    except ValueError as error:
+        sys.exit(str(error))
     lesson = definitions(TENSORFLOW, "model")
     model = getattr(lesson, network)()
-    copy_into(model, arrays)
+    copy_into(model, load_file(file))
     target = file.with_suffix(".weights.h5")
     with storage.whole(target) as part:
         written = part.with_name(f"{part.name}.weights.h5")

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from sklearn.model_selection import train_test_split
 from tqdm.auto import tqdm
 
@@ -28,6 +27,7 @@ from data import DataError, Samples, ph2, pictures
 from data.synthetic import moles
 from lab.benchmark.record import scored
 from lab.lesson import PYTORCH, definitions
+from lab.pretraining.keras_weights import network_of
 from lab.segment import KINDS, predict_flips
 
 SHARES = [0.03, 0.1, 0.3]  # of the picture that the mask covers
@@ -50,10 +50,11 @@ def parts_of_ph2(size):
                               "never looked at"), samples.groups]
 
 
-def photographs(folder, size):
+def photographs(folder, size, home):
     """A folder of photographs, and how much of each the mask covers.
 
-    Raises DataError if there are none, or if a mask is missing.
+    home: a folder for the cache of what was read. Raises DataError if there
+    are none, or if a mask is missing.
     """
     images = sorted((folder / "images").glob("*.jpg"))
     if not images:
@@ -61,13 +62,12 @@ def photographs(folder, size):
                         "with images/ and masks/.")
     files = [(image, folder / "masks" / f"{image.stem}.png")
              for image in images]
-    pairs = [pictures.read_pair(*pair, "pixel", threshold=127)
-             for pair in tqdm(files, desc="Reading", unit="image")]
-    masks = np.stack([pictures.resize_mask(mask, size) for _, mask in pairs])
+    names = [image.stem for image in images]
+    pictures.check_mates(names, [mask.stem for _, mask in files
+                                 if mask.exists()], folder)
+    small, masks = pictures.read_pairs(files, size, home, "pixel")
     samples = Samples(
-        images=np.stack([pictures.resize_image(image, size)
-                         for image, _ in pairs]),
-        masks=masks, names=[image.stem for image in images],
+        images=small, masks=masks, names=names,
         groups=np.zeros(len(files)), source="photographs", files=files)
     return samples, [SIZES[np.digitize(masks.mean(axis=(1, 2)), SHARES)]]
 
@@ -85,7 +85,7 @@ def one_effect_each(folder, size, count=40, seed=100):
         Image.fromarray(image).save(folder / f"images/{number:04d}.jpg",
                                     quality=100)
         Image.fromarray(mask).save(folder / f"masks/{number:04d}.png")
-    samples, _ = photographs(folder, size)
+    samples, _ = photographs(folder, size, home=folder)
     return samples, [[effect.__name__ for effect in effects]]
 
 
@@ -121,12 +121,7 @@ def stored(file):
 
     Raises ValueError if there is none.
     """
-    try:
-        with safe_open(file, framework="np") as weights:
-            network = weights.metadata()["network"]
-    except (OSError, SafetensorError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} does not hold weights of a network of the "
-                         "lesson; name one in data/weights.") from error
+    network = network_of(file)
     lesson = definitions(PYTORCH, "parameters", "metrics", "scoring",
                          "training", "model", "load")
     return lesson, lesson.load_network(getattr(lesson, network), file)
@@ -153,7 +148,8 @@ def main():
             if options.effects:
                 images = one_effect_each(Path(temporary), kind.size)
             elif options.folder:
-                images = photographs(options.folder, kind.size)
+                images = photographs(options.folder, kind.size,
+                                     home=Path(temporary))
             else:
                 images = parts_of_ph2(kind.size)
         except (DataError, ValueError) as error:
