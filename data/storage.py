@@ -95,7 +95,7 @@ def sample_folder(home, name, *programs):
 # --- Whole or not at all, one program at a time --------------------------
 
 @contextmanager
-def whole(target):
+def whole(target, new=False):
     """Gives a path to write to, which becomes `target` at the end.
 
         with whole(file) as part:
@@ -103,14 +103,35 @@ def whole(target):
 
     What is written there, a file or a folder, lies beside the target and
     is renamed, in a single step. So an error or an interruption leaves
-    what was there before, and never half of something.
+    what was there before, and never half of something. With `new`, a file
+    that exists is never replaced, even if it appears meanwhile: raises
+    DataError.
     """
+    if new:
+        check_new(target)
     with tempfile.TemporaryDirectory(
             prefix=f".{target.name}-part-", dir=target.parent,
             ignore_cleanup_errors=True) as folder:
         part = Path(folder) / target.name
         yield part
-        part.replace(target)
+        if new:
+            _link(part, target)
+        else:
+            part.replace(target)
+
+
+def check_new(target):
+    """Raise DataError if this file exists, before work is spent on it."""
+    if os.path.lexists(target):
+        raise DataError(f"{target} is there already; rename or remove it.")
+
+
+def _link(part, target):
+    """Give a file its name, unless another file has taken it meanwhile."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        check_new(target)
 
 
 @contextmanager
