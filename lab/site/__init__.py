@@ -1,0 +1,1 @@
+"""The lesson as a website, with the network in the page."""
