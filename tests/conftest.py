@@ -1,5 +1,6 @@
 """What the tests share: small data sets, a server, limits, the tiers."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -26,6 +27,10 @@ SHORT = ("SOURCE = 'sample'; EPOCHS = 1; HEIGHT, WIDTH = 48, 64; "
          "BATCH_SIZE = 50; FEW_STEPS = 2")
 # What the tests of robustness tried, printed at the end: "archives": 60.
 TRIED = Counter()
+CHROMIUM = next(filter(None, map(shutil.which, [
+    "chromium", "chromium-browser", "google-chrome"])), None)
+NO_CHROMIUM = ("no Chromium here; on Debian or Ubuntu: "
+               "sudo apt install chromium")
 SECONDS = 20  # no damaged file may take longer to refuse
 MEGABYTES = 1000  # that reading any of them may take
 EXTREMES = [b"\0" * 4, b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80",

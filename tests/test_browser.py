@@ -13,18 +13,15 @@ import time
 
 import nbformat
 import pytest
-from conftest import shortened
+from conftest import CHROMIUM, NO_CHROMIUM, shortened
 from playwright.sync_api import expect, sync_playwright
 
 from lab.lesson import NOTEBOOKS, ROOT, code_cells, read
 from lab.quizzes import quizzes
 
-CHROMIUM = next(filter(None, map(shutil.which, [
-    "chromium", "chromium-browser", "google-chrome"])), None)
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; on "
-                       "Debian or Ubuntu: sudo apt install chromium")]
+    pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
 
 # All cells of a notebook, not only those in sight.
 WHOLE_PAGE = '{"windowingMode": "none"}'

@@ -23,6 +23,7 @@ from lab import lesson
 from lab.benchmark import report
 from lab.lesson import NOTEBOOKS, ROOT
 from lab.quizzes import quizzes
+from lab.site import pages, parts
 
 PAGES = repository("*.md", "*.ipynb")
 ORIGINALS = {"lab/quizzes/README.no.md": "lab/quizzes/README.md",
@@ -107,6 +108,41 @@ def test_the_page_about_scaling_shows_lines_of_the_programs():
     assert len(blocks) == 12
     for line in sum(blocks, []):
         assert line.strip() in lines, line
+
+
+# --- Figures and pages in the website -------------------------------------
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_figure_has_words_for_those_who_cannot_see_it(name):
+    for cell in lesson.code_cells(lesson.read(name)):
+        figures = ["image/png" in output.get("data", {})
+                   for output in cell.outputs]
+        assert sum(figures) == len(cell.metadata.get("alt", [])), cell.source
+
+
+def test_every_page_is_in_the_website():
+    assert set(repository("*.md")) == set(pages.PAGES)
+
+
+def test_the_website_holds_all_of_both_notebooks(tmp_path):
+    whole = "".join(text for _, text in parts.pages(tmp_path))
+    for name in NOTEBOOKS:
+        for cell in lesson.read(name).cells[1:]:
+            source = parts.TWINS.sub("", cell.source)
+            lines = [source] if cell.cell_type == "code" \
+                else source.replace("\n#", "\n").splitlines()
+            assert "quiz" in lesson.tags_of(cell) \
+                or all(line.removeprefix("#") in whole for line in lines)
+
+
+def test_links_are_right_in_the_website():
+    code = "```python\nd[0](README.md)\n```\n"
+    assert pages.relinked(
+        f"[a]({lesson.PYTORCH}#3.1-SegNet) ![b](images/unet.svg) [c](tests/)"
+        f" [d](lab/README.md#begin) [e](https://f.g/h)\n{code}",
+        "README.md", "lesson/index.md") == (
+        "[a](part-3.md#31-segnet) ![b](../images/unet.svg) c"
+        f" [d](../lab/index.md#begin) [e](https://f.g/h)\n{code}")
 
 
 # --- Quizzes --------------------------------------------------------------

@@ -47,8 +47,7 @@ def build(folder):
     for old in (source, html):
         shutil.rmtree(old, ignore_errors=True)
     shutil.copytree(HERE / "static", source / "_static")
-    for name in ("conf.py", "try.md"):
-        shutil.copyfile(HERE / name, source / name)
+    shutil.copyfile(HERE / "conf.py", source / "conf.py")
     pages.write(source)
     (source / "_static/networks").mkdir()
     for what in KINDS:

@@ -16,6 +16,7 @@ html_copy_source = False
 html_theme_options = {"use_download_button": False,
                       "use_fullscreen_button": False,
                       "show_toc_level": 2,
+                      "footer_content_items": [],
                       # The search stands beside the pages already.
                       "navbar_persistent": [], "navbar_start": [],
                       "navbar_center": [], "navbar_end": []}

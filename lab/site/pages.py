@@ -12,9 +12,10 @@ from lab.lesson import NOTEBOOKS, ROOT
 from lab.quizzes import quizzes
 from lab.site import parts, quiz
 
+OVERVIEW = "lesson/index.md"  # made of the notebooks
 # The navigation: caption -> pages, seen from the top folder.
 CONTENTS = {
-    "The lesson": ["try.md", "lesson/index.md"],
+    "The lesson": ["lab/site/try.md", OVERVIEW],
     "Practise": ["lab/quizzes/README.md", "lab/README.md",
                  "lab/teaching/CARD.md"],
     "Know more": ["lab/benchmark/README.md", "data/weights/MODEL_CARD.md",
@@ -25,9 +26,8 @@ CONTENTS = {
                             "translations/README.md"],
     "Norsk": ["translations/README.no.md", "lab/quizzes/README.no.md"],
 }
-MADE_HERE = ("try.md", "lesson/index.md")
 PAGES = ["README.md", *(page for pages in CONTENTS.values()
-                        for page in pages if page not in MADE_HERE)]
+                        for page in pages if page != OVERVIEW)]
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 # What the pages of quizzes begin with, in the place of "as text".
 QUIZZES = {
@@ -38,20 +38,21 @@ QUIZZES = {
 # What stands in a README in the place of the website's own address.
 WEBSITE = re.compile("<!-- website -->.*?<!-- end -->", re.DOTALL)
 BUTTONS = {
-    "README.md": {"try.md": "Try the network in your browser",
-                  "lesson/index.md": "Begin the lesson",
+    "README.md": {"lab/site/try.md": "Try the network in your browser",
+                  OVERVIEW: "Begin the lesson",
                   "lab/quizzes/README.md": "Take a quiz"},
     "translations/README.no.md": {
-        "../try.md": "Prøv nettverket i nettleseren (engelsk)",
-        "../lesson/index.md": "Begynn på leksjonen (engelsk)",
-        "../lab/quizzes/README.no.md": "Ta en quiz"}}
+        "lab/site/try.md": "Prøv nettverket i nettleseren (engelsk)",
+        OVERVIEW: "Begynn på leksjonen (engelsk)",
+        "lab/quizzes/README.no.md": "Ta en quiz"}}
 BLOCK = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)  # of code
 FOLDER_LINK = re.compile(r"\[([^\[\]]+)\]\([^):\s]+/\)")
 
 
 def place(path):
     """Where a page of the repository stands in the site's sources."""
-    return re.sub(r"README\.md$", "index.md", path)
+    return re.sub(r"README\.md$", "index.md",
+                  path.replace("lab/site/try.md", "try.md"))
 
 
 def relinked(text, page, target):
@@ -92,7 +93,7 @@ def playable(text, language):
 def buttons(page):
     """Links to where a reader may begin, from one of the READMEs."""
     return "\n\n".join(
-        f"```{{button-ref}} {place(target).removesuffix('.md')}\n"
+        f"```{{button-ref}} /{place(target).removesuffix('.md')}\n"
         f":ref-type: doc\n:color: primary\n\n{words}\n```"
         for target, words in BUTTONS[page].items())
 

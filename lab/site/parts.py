@@ -131,9 +131,10 @@ def output(one, words, folder):
 def joined(blocks):
     """One text; pairs that follow each other share a set of tabs."""
     text = ""
-    for tabbed, some in groupby(filter(any, blocks),
-                                key=lambda block: isinstance(block, tuple)):
-        text += tabs(map("".join, zip(*some))) if tabbed else "".join(some)
+    for kind, group in groupby(filter(any, blocks), key=type):
+        some = list(group)
+        text += tabs(map("".join, zip(*some))) if kind is tuple \
+            else "".join(some)
     return text
 
 

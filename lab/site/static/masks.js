@@ -8,30 +8,31 @@ export function enlarge(map, width, height) {
   const columns = neighbours(width, map.width);
   const rows = neighbours(height, map.height);
   let at = 0;
-  for (const [top, bottom, down] of rows) {
-    for (const [left, right, across] of columns) {
-      const along = row => map.values[row * map.width + left] * (1 - across)
-        + map.values[row * map.width + right] * across;
+  for (const {low: top, high: bottom, part: down} of rows) {
+    for (const {low, high, part} of columns) {
+      const along = row => map.values[row * map.width + low] * (1 - part)
+        + map.values[row * map.width + high] * part;
       values[at++] = along(top) * (1 - down) + along(bottom) * down;
     }
   }
   return {width, height, values};
 }
 
-// For each new pixel the two old ones beside it, and how far it is between.
+// For each new pixel the old ones at its sides, and its part of the way.
 function neighbours(size, oldSize) {
   return Array.from({length: size}, (_, i) => {
     const place = Math.min(Math.max((i + 0.5) * oldSize / size - 0.5, 0),
                            oldSize - 1);
     const low = Math.floor(place);
-    return [low, Math.min(low + 1, oldSize - 1), place - low];
+    return {low, high: Math.min(low + 1, oldSize - 1), part: place - low};
   });
 }
 
 // The mask of what is surer than a threshold.
 export function cut({width, height, values}, threshold) {
-  return {width, height,
-          values: Uint8Array.from(values, p => p > threshold)};
+  const found = new Uint8Array(values.length);
+  for (let at = 0; at < found.length; at++) found[at] = values[at] > threshold;
+  return {width, height, values: found};
 }
 
 // The share of pixels that a mask marks.

@@ -64,8 +64,8 @@ function drawn(picture, width, height) {
 function coloured({width, height, values}, colour) {
   const canvas = newCanvas(width, height), pen = canvas.getContext("2d");
   const pixels = pen.createImageData(width, height);
-  new Uint32Array(pixels.data.buffer).set(
-    Uint32Array.from(values, colour));
+  const whole = new Uint32Array(pixels.data.buffer);
+  for (let at = 0; at < whole.length; at++) whole[at] = colour(values[at]);
   pen.putImageData(pixels, 0, 0);
   return canvas;
 }
