@@ -7,8 +7,9 @@ from packaging.requirements import Requirement
 from lab.lesson import ROOT
 
 LINES = (ROOT / "requirements.txt").read_text().splitlines()
-PINS = [Requirement(line.split("#")[0]) for line in LINES
-        if line.split("#")[0].strip()]
+SITE = (ROOT / "lab/site/requirements.txt").read_text().splitlines()
+PINS, SITE_PINS = [[Requirement(line.split("#")[0]) for line in lines
+                    if line.split("#")[0].strip()] for lines in (LINES, SITE)]
 LOCK = (ROOT / "requirements.lock").read_text()
 # An entry is one line, continued by a backslash before each of its hashes.
 ENTRIES = re.findall(r"^([a-z0-9][\w.-]*==\S+)(.*(?:\n +--hash=.*)+)", LOCK,
@@ -18,6 +19,8 @@ ENTRIES = re.findall(r"^([a-z0-9][\w.-]*==\S+)(.*(?:\n +--hash=.*)+)", LOCK,
 def test_every_package_is_pinned_and_locked():
     locked = {entry for entry, _ in ENTRIES}
     assert len(PINS) > 20
+    for pin in SITE_PINS:
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
     for pin in PINS:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
         assert f"{pin.name}{pin.specifier}" in locked, pin
