@@ -70,7 +70,7 @@ class Isolated(Plain):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The folder in which the site was built."""
-    from lab.site.__main__ import build
+    from lab.site.build import build
     folder = tmp_path_factory.mktemp("site")
     build(folder)
     return folder
