@@ -274,14 +274,19 @@ def turned():
     return encoded(np.rot90(DRAW["lesion"]()[0]).copy(), exif=exif)
 
 
-@pytest.mark.parametrize("file", [see_through(), turned()],
-                         ids=["transparent", "turned"])
+def two_lesions():
+    """A picture of which only the larger lesion is to be kept."""
+    return encoded(np.vstack([moles.draw(np.random.default_rng(seed), 1)[0]
+                              for seed in (4, 9)]))
+
+
+@pytest.mark.parametrize("file", [see_through(), turned(), two_lesions()],
+                         ids=["transparent", "turned", "two lesions"])
 def test_pictures_are_read_as_python_reads_them(page, address, file):
     page.goto(address + "try.html")
     outline(page, "lesion", file)
-    image = read_image(io.BytesIO(file))
-    wanted = KINDS["lesion"].tidy(probability(image) > 0.5)
-    assert overlap(saved_mask(page), wanted) >= 0.98
+    found = probability(read_image(io.BytesIO(file))) > 0.5
+    assert overlap(saved_mask(page), KINDS["lesion"].tidy(found)) >= 0.98
 
 
 def test_threshold_and_examples_by_keyboard(page, address):

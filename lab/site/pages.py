@@ -30,7 +30,7 @@ PAGES = ["README.md", *(page for pages in CONTENTS.values()
                         for page in pages if page != OVERVIEW)]
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 # What the pages of quizzes begin with, in the place of "as text".
-QUIZZES = {
+QUIZ_HEADS = {
     "en": "# Quizzes\n\nChoose an answer, and read why it is right or wrong. "
           "In [Norwegian](README.no.md).\n",
     "no": "# Quizer\n\nVelg et svar, og les hvorfor det er rett eller galt. "
@@ -81,7 +81,7 @@ def relinked(text, page, target):
 
 def playable(text, language):
     """A page of quizzes, with forms in the place of the questions."""
-    text = QUIZZES[language] + text[text.index("\n## "):]
+    text = QUIZ_HEADS[language] + text[text.index("\n## "):]
     for name in quizzes.QUIZZES:
         questions = quizzes.questions(name, language)
         text = quizzes.between(
