@@ -6,6 +6,7 @@ lab/site/requirements.txt names. What the pages say is tested in
 test_pages.py.
 """
 
+import ast
 import functools
 import importlib.util
 import io
@@ -112,6 +113,7 @@ def page(chromium, address, request):
     page.on("console", lambda said: said.type in ("error", "warning")
             and faults.append(said.text))
     page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("requestfailed", lambda asked: faults.append(asked.url))
     page.on("request", lambda asked: asked.url.startswith(
         (address, "blob:" + address, "data:")) or faults.append(asked.url))
     yield page
@@ -320,13 +322,14 @@ def test_what_is_no_picture_gets_a_sentence(page, address, name, file, said):
     assert "covers" in outline(page, "lesion", encoded(DRAW["lesion"]()[0]))
 
 
-def test_once_loaded_it_needs_no_connection(page, address):
+def test_once_loaded_it_needs_no_connection(built, page, address):
     """At most 15 MB, then everything that "Try it" needs is there."""
-    sizes = []
-    page.on("response", lambda answer: sizes.append(len(answer.body())))
+    worker = (built / "html/sw.js").read_text("utf-8")
+    needed = ast.literal_eval(re.search(r"NEEDED = (.*);", worker)[1])
+    assert sum((built / "html" / name).stat().st_size
+               for name in needed) <= 15_000_000
     page.goto(address + "try.html")
     page.evaluate("navigator.serviceWorker.ready")
-    assert 7_000_000 < sum(sizes) <= 15_000_000
     page.context.set_offline(True)
     page.reload()
     for name in ("Synthetic lesion 2", "Synthetic person 1"):

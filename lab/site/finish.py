@@ -14,7 +14,7 @@ POLICY = ("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; "
           "font-src 'self'; connect-src 'self'; worker-src 'self'; "
           "base-uri 'none'; form-action 'self'")
 # Of the page "Try it", beside what its HTML names.
-MODULES = ("masks.js", "network.js", "onnxruntime/ort.mjs",
+MODULES = ("basic.css", "masks.js", "network.js", "onnxruntime/ort.mjs",
            "onnxruntime/ort.wasm.gz", "networks/lesion.onnx",
            "networks/person.onnx")
 
