@@ -66,10 +66,18 @@ def test_many_at_once_make_a_folder_once(tmp_path):
     assert visible(folder.parent) == ["folder"]
 
 
+def leave(folder):
+    """Leave there what a killed program leaves."""
+    half = folder / f".{storage.NAME}-abcd"
+    write_folder(half, "half")
+    (half / storage.LOCK).touch()
+    (folder / f".{storage.NAME}-efgh").mkdir()  # killed a moment earlier
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_what_killed_programs_left_is_removed(there, tmp_path):
     folder = tmp_path / "folder"
-    write_folder(tmp_path / ".folder-part-abcd", "half")
+    leave(tmp_path)
     if there:
         folder.mkdir()
     with storage.making(folder) as missing:
@@ -80,7 +88,8 @@ def test_what_killed_programs_left_is_removed(there, tmp_path):
 
 def test_the_cache_removes_what_killed_programs_left(tmp_path):
     file = tmp_path / "cache" / "images.npz"
-    write_folder(file.parent / ".images.npz-part-abcd", "half")
+    file.parent.mkdir()
+    leave(file.parent)
     storage.keep(file, np.zeros(1), np.ones(1))
     assert visible(file.parent) == [file.name]
     images, masks = storage.cached(file)
@@ -103,9 +112,9 @@ def test_what_cannot_be_made_gets_a_sentence(tmp_path, monkeypatch):
         assert missing
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    refused(tmp_path / "file" / "folder", "is not writable")
+    refused(tmp_path / "file" / "folder", "cannot be written to")
     for name in ("file", "link"):  # in the place of the folder
-        with (pytest.raises(DataError, match="remove what is in") as error,
+        with (pytest.raises(DataError, match="rename what is in") as error,
               storage.making(tmp_path / name),
               storage.whole(tmp_path / name) as part):
             part.mkdir()
