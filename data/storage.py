@@ -275,8 +275,9 @@ def _temporary_folder(parent):
             prefix=f".{NAME}-", dir=parent, ignore_cleanup_errors=True)
         lock = FileLock(Path(temporary.name) / LOCK)
         try:
+            Path(lock.lock_file).touch()
             lock.acquire()
-        except FileNotFoundError:  # was taken for a leftover: another one
+        except (FileNotFoundError, FileExistsError):  # of a race for it
             continue
         except OSError:  # no locks on this disk, so leftovers will stay
             break
@@ -301,7 +302,8 @@ def clear_leftovers(target):
                 lock.acquire(timeout=0)  # Timeout, an OSError: is in use
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.release()
-                os.remove(lock.lock_file)  # Windows kept it: it was open
+                if os.name == "nt":  # which keeps files that are open
+                    os.remove(lock.lock_file)
             folder.rmdir()  # if empty: killed before it was locked
 
 
