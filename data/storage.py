@@ -18,7 +18,8 @@ from data import DataError
 
 ROOT = Path(__file__).resolve().parent  # data/
 NAME = "segmentation-lesson"  # of folders elsewhere than in data/
-LOCK = "in-use"  # this file in a temporary folder is locked by its program
+# In a temporary folder: a file that its program locks, and all the rest.
+LOCK, CONTENT = "in-use", "content"
 MADE = ("sample", "cache", "trained")  # folders that the lesson makes
 SOURCES = ("auto", "download", "sample")
 LOCK_SECONDS = 30 * 60  # a slow download in another notebook may take long
@@ -283,9 +284,11 @@ def _temporary_folder(parent):
             break
         if os.path.exists(lock.lock_file):  # else taken for a leftover
             break
-    with temporary as folder:
+    with temporary:
         try:
-            yield Path(folder)
+            content = Path(temporary.name) / CONTENT
+            content.mkdir()
+            yield content
         finally:
             lock.release()
 
@@ -297,14 +300,23 @@ def clear_leftovers(target):
     """
     for folder in target.parent.glob(f".{NAME}-*"):
         lock = FileLock(folder / LOCK)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # Timeout, too: it is in use
             if os.path.exists(lock.lock_file):
-                lock.acquire(timeout=0)  # Timeout, an OSError: is in use
-                shutil.rmtree(folder, ignore_errors=True)
-                lock.release()
-                if os.name == "nt":  # which keeps files that are open
-                    os.remove(lock.lock_file)
+                with lock.acquire(timeout=0):
+                    _clear(folder, lock)
             folder.rmdir()  # if empty: killed before it was locked
+
+
+def _clear(folder, lock):
+    """Empty a temporary folder; the lock goes last, as it marks the rest.
+
+    7-Zip outlives a killed notebook for a moment, and goes on writing.
+    """
+    shutil.rmtree(folder / CONTENT, ignore_errors=True)
+    if not (folder / CONTENT).exists():
+        if os.name == "nt":  # which removes no file that is open
+            lock.release()
+        os.remove(lock.lock_file)
 
 
 @contextmanager
@@ -328,7 +340,6 @@ def making(folder):
                 reason = because(error, "rename what is in its place")
                 raise DataError(f"{folder} could not be made {reason}.") \
                     from error
-    # 7-Zip outlives a killed notebook for a moment, and goes on writing.
     clear_leftovers(folder)
 
 
@@ -373,6 +384,7 @@ def cache_file(home, pairs, *settings):
 
 def cached(file):
     """The images and masks in a cache, None if there is no whole one."""
+    clear_leftovers(file)
     try:
         with np.load(file) as stored:
             return stored["images"], stored["masks"]

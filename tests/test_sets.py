@@ -226,7 +226,7 @@ def test_what_is_missing_or_of_no_use_there_does_not_matter(one):
 @pytest.mark.parametrize("noise", ["JPEG", "PNG"])
 def test_the_noise_of_jpeg_is_not_person(noise, one):
     one.put()
-    for row, name in enumerate(FEW):
+    for name in FEW:
         path = one.folder / f"masks/{name}.png"
         mask = np.uint8(255 * PERSON)
         if noise == "PNG":

@@ -194,7 +194,7 @@ def test_many_at_once_make_a_folder_once(tmp_path):
 def leave(folder):
     """Leave there what a killed program leaves."""
     half = folder / f".{storage.NAME}-abcd"
-    write_folder(half, "half")
+    write_folder(half / storage.CONTENT, "half")
     (half / storage.LOCK).touch()
     (folder / f".{storage.NAME}-efgh").mkdir()  # killed a moment earlier
 
