@@ -100,6 +100,8 @@ def unpack(archive, target, contents=None, check=None):
     Raises DataError, and leaves no `target`, if the archive is damaged,
     too large for the disk, contains links, names a place outside the
     target, or has not the contents that it must have.
+
+    contents: see `Contents`; check: see `unpack_first`.
     """
     check_members(archive, members(archive), target)
     with storage.whole(target) as part:
@@ -372,6 +374,10 @@ def download(mirror, folder):
         if getattr(error, "errno", None) == errno.ENOSPC:
             raise DiskFull(f"the disk is full: {mirror.file_name} does not "
                            f"fit into {folder}; make room.") from error
+        if isinstance(error, PermissionError):
+            reason = storage.because(error, "")
+            raise DataError(f"{file} could not be written {reason}.") \
+                from error
         host = urlsplit(mirror.url).netloc
         # Not "from error": it might show a proxy's password.
         raise DataError(f"{host}: {why(error)}.") from None

@@ -4,7 +4,6 @@
 people. Sources, licence and layout: `data/README.md`.
 """
 
-import errno
 import logging
 import re
 import shutil
@@ -156,10 +155,8 @@ def download(folder):
             shutil.copytree(found, folder)
     # kagglehub and what it uses report failure by almost any exception.
     except Exception as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise archive.DiskFull(
-                "the disk is full: MADS does not fit into "
-                f"{folder.parent.parent}; make room.") from error
+        if getattr(error, "errno", None) in storage.REMEDIES:
+            raise  # the disk refused: `storage.making` says where
         reason = "the package kagglehub is not installed" \
             if isinstance(error, ImportError) else archive.why(error)
         # Not "from error": it might show a proxy's password.

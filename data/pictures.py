@@ -139,17 +139,18 @@ def read_pair(image_file, mask_file, what, threshold):
     """
     image = read_image(image_file)
     mask = read_mask(mask_file, threshold)
-    if mask.shape != image.shape[:2]:
-        raise DataError(f"{mask_file} is {mask.shape[::-1]} pixels, its "
-                        f"image {image.shape[1::-1]}; restore both from "
-                        "the archive.")
-    turns = sorted([_open(image_file, _turn), _open(mask_file, _turn)])
-    told_by_sides = turns[0] == 1 and turns[1] >= 5 \
+    fit = mask.shape == image.shape[:2]
+    less, more = sorted([_open(image_file, _turn), _open(mask_file, _turn)])
+    told_by_sides = fit and less == 1 and more >= 5 \
         and mask.shape[0] != mask.shape[1]
-    if turns[0] != turns[1] and not told_by_sides:
+    if less != more and not told_by_sides:
         raise DataError(f"{mask_file} and its image are to be turned in "
                         "different ways (EXIF orientation); save both "
                         "upright.")
+    if not fit:
+        raise DataError(f"{mask_file} is {mask.shape[::-1]} pixels, its "
+                        f"image {image.shape[1::-1]}; restore both from "
+                        "the archive.")
     if mask.all() or not mask.any():
         raise DataError(f"{mask_file} marks no {what} or nothing else; "
                         "restore it from the archive.")

@@ -91,7 +91,8 @@ def files_below(folder):
     """
     files = []
     for home, names in _walk(folder):
-        files += [home / name for name in names if (home / name).is_file()]
+        files += [home / name for name in names
+                  if os.path.isfile(home / name)]
         if len(files) > MOST_FILES:
             raise DataError(f"{folder} holds more than {MOST_FILES:,} files,"
                             " which no data set here does; name the folder "
@@ -111,8 +112,12 @@ def explained(folder):
     try:
         yield
     except DataError:
-        for _ in _walk(folder, refuse):
-            pass
+        for home, names in _walk(folder, refuse):
+            for name in names:  # such as a link to a folder
+                try:
+                    os.stat(home / name)
+                except PermissionError as error:
+                    refuse(error)
         raise
 
 

@@ -510,8 +510,8 @@ def nobody():
         os.seteuid(0)
 
 
-@pytest.mark.parametrize("locked", ["folder", "inner", "listed", "table",
-                                    "archive"])
+@pytest.mark.parametrize("locked", ["folder", "inner", "listed", "linked",
+                                    "table", "archive"])
 def test_what_may_not_be_read_is_not_called_missing(locked, one, monkeypatch,
                                                     request):
     with tempfile.TemporaryDirectory() as open_to_all:
@@ -526,9 +526,15 @@ def test_what_may_not_be_read_is_not_called_missing(locked, one, monkeypatch,
             path = {"folder": moved, "table": moved / one.table.name}.get(
                 locked, root / one.mask.parent.relative_to(one.root))
         root.chmod(0o777)
+        name = path.name
+        if locked == "linked":
+            hidden = root / "hidden"
+            shutil.move(path, hidden / "inner")
+            path.symlink_to(hidden / "inner")
+            path = hidden
         path.chmod(0o444 if locked == "listed" else 0)
         request.getfixturevalue("nobody")
-        said = one.refusal(f"{path.name}.* cannot be read .Permission denied")
+        said = one.refusal(f"{name}.* cannot be read .Permission denied")
         assert "change its permissions" in said
         if locked == "folder":
             monkeypatch.setenv(one.variable, str(path))
@@ -762,7 +768,8 @@ def test_what_lies_ready_elsewhere_is_copied(one, kaggle):
 FAILURES = {
     ValueError("Invalid credentials file at\n/home/me"):
         r"\(the download failed \(Invalid credentials file at /home/me\)\)",
-    OSError(errno.ENOSPC, "No space left on device"): "the disk is full",
+    OSError(errno.ENOSPC, "No space left on device"):
+        "MADS could not be made .No space left on device.; make room there",
     ImportError(): f"kagglehub is not installed.; .* sign in at {mads.PAGE}, "
                    "choose Download, and put archive.zip into .*data."}
 
