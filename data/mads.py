@@ -141,7 +141,7 @@ def download(folder):
     """Download MADS to the new folder `folder` by Kaggle's own library.
 
     Raises DataError if that is not installed, or Kaggle cannot be reached
-    or refuses.
+    or refuses, and OSError if the disk does.
     """
     try:
         import kagglehub  # here, since most readers never need it
@@ -270,4 +270,6 @@ def check_whole(names, folder):
         raise DataError(f"{folder} holds {len(names)} images ({found}) "
                         f"instead of {sum(EXPECTED.values())} "
                         f"({', '.join(map(str, EXPECTED.values()))}); "
-                        "restore the missing ones from the archive.")
+                        "restore the missing ones from the archive, or "
+                        "rename the folder to have the archive unpacked "
+                        "again.")

@@ -181,7 +181,8 @@ def read_diagnoses(folder, pairs):
                          Path(os.path.commonpath(images)))
     if not tables:
         raise DataError(f"{TABLE} is missing below {folder}; restore it from"
-                        " the archive.")
+                        " the archive, or rename the folder to have the "
+                        "archive unpacked again.")
     first, *others = (read_table_codes(table, pairs) for table in tables)
     for table, codes in zip(tables[1:], others):
         if codes != first:
@@ -227,4 +228,5 @@ def check_whole(groups, folder):
         found = ", ".join(f"{counts[name]} {name}" for name in EXPECTED)
         raise DataError(f"{folder} holds {len(groups)} images ({found}) "
                         "instead of 200 (80, 80, 40); restore the missing "
-                        "ones from the archive.")
+                        "ones from the archive, or rename the folder to have"
+                        " the archive unpacked again.")

@@ -11,6 +11,7 @@ from data import DataError, storage
 
 # No others: Pillow reads some formats by starting other programs.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+VERSION = storage.version(__file__)  # images are read anew after a change
 pi_heif.register_heif_opener()  # the pictures of many phones
 
 
@@ -108,8 +109,7 @@ def read_pairs(pairs, size, home, what, threshold=0.5, most_covered=1):
     the largest share of the masks that may cover all four corners.
     Raises DataError naming the first file that is wrong.
     """
-    cache = storage.cache_file(home, pairs, size, threshold,
-                               storage.version(__file__))
+    cache = storage.cache_file(home, pairs, size, threshold, VERSION)
     known = storage.cached(cache)
     if known:
         return known

@@ -164,12 +164,10 @@ def writable_folder():
 
 
 def _candidates():
-    """The folders to try, one after the other; some systems lack the last.
-    """
+    """The folders to try, one after the other, as far as there are any."""
     yield ROOT
-    cache = Path(pooch.os_cache(NAME))
-    if cache.is_absolute():  # else there is no home
-        yield cache
+    with contextlib.suppress(RuntimeError):  # a user without a home
+        yield Path(pooch.os_cache(NAME)).expanduser()
     with contextlib.suppress(FileNotFoundError):  # full, or not there
         user = os.geteuid() if hasattr(os, "geteuid") else "own"
         yield Path(tempfile.gettempdir()) / f"{NAME}-{user}"
@@ -365,8 +363,8 @@ def locked(target):
                         "this again.") from error
     except OSError as error:
         reason = because(error, "copy the lesson elsewhere")
-        raise DataError(f"{target.parent} cannot be written to {reason}.") \
-            from error
+        raise DataError(f"{error.filename or target.parent} cannot be "
+                        f"written to {reason}.") from error
     try:
         yield
     finally:

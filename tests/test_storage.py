@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -156,7 +157,8 @@ def test_what_cannot_be_kept_in_data_is_kept_elsewhere(name, places, capsys):
 def test_no_folder_that_others_prepared_is_trusted(places, monkeypatch):
     root, cache, temporary = places
     (root / "cache").touch()
-    monkeypatch.setattr(storage.pooch, "os_cache", lambda _: "~/.cache")
+    monkeypatch.setattr(storage.pooch, "os_cache",
+                        Mock(side_effect=RuntimeError("no home")))
     own = storage.writable_folder()  # where nobody has a home
     assert own.parent == temporary and own.stat().st_mode & 0o777 == 0o700
     assert storage.writable_folder() == own
