@@ -4,13 +4,20 @@
 need nothing else.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 
 class DataError(Exception):
-    """Says in one sentence what is wrong with the data and what to do."""
+    """Says in one sentence what is wrong with the data and what to do.
+
+    Names and passwords in addresses, such as a proxy's, are left out.
+    """
+
+    def __init__(self, sentence):
+        super().__init__(re.sub(r"(?<=://)\S*@", "", sentence))
 
 
 from data.pictures import read_image, read_mask  # noqa: E402  raises DataError
@@ -27,7 +34,7 @@ class Samples:
                sequences
     source     "PH2", "MADS" or "synthetic sample"
     files      list of N pairs of paths: image and mask as they came
-    threshold  what is brighter in a mask's file is True, see `read_mask`
+    threshold  how bright a mask's pixel is that is True, see `read_mask`
     """
 
     images: np.ndarray
@@ -36,7 +43,7 @@ class Samples:
     groups: np.ndarray
     source: str
     files: list = ()
-    threshold: int = 127
+    threshold: float = 0.5
 
     def __len__(self):
         return len(self.names)

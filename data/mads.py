@@ -4,7 +4,6 @@
 people. Sources, licence and layout: `data/README.md`.
 """
 
-import errno
 import logging
 import re
 import shutil
@@ -16,7 +15,7 @@ import numpy as np
 import requests
 
 from data import DataError, Samples, archive, storage
-from data.pictures import check_mates, read_pairs, read_table
+from data.pictures import check_mates, find_tables, read_pairs, read_table
 from data.splits import group_split
 
 HANDLE = "tapakah68/segmentation-full-body-mads-dataset"
@@ -25,8 +24,9 @@ KAGGLE = "https://api.kaggle.com"
 HOME = "segmentation_full_body_mads_dataset_1192_img"
 FOLDER_NAMES = ("MADS", HOME)
 # What Kaggle's page, Kaggle's command and people call it.
-ARCHIVE_NAMES = ("archive.zip", "segmentation-full-body-mads-dataset.zip",
-                 f"{HOME}.zip", "MADS.zip")
+ARCHIVES = re.compile(
+    rf"(archive|segmentation-full-body-mads-dataset|{HOME}|MADS)\.zip",
+    re.IGNORECASE)
 EXPECTED = {"HipHop": 339, "Jazz": 270, "Kata": 190, "Sports": 98,
             "Taichi": 295}
 # How each category begins the names of its sequences, in the sample.
@@ -34,7 +34,11 @@ PREFIXES = {"HipHop": "HipHop", "Jazz": "Jazz", "Kata": "F",
             "Sports": "Tennis", "Taichi": "S"}
 STEP = 45  # frames of the film from one picture to the next
 TABLE = "df.csv"
-THRESHOLD = 0  # whatever has a colour in a mask is person
+# Whatever has a colour in a mask is person, but not the noise of JPEG.
+THRESHOLD = 0.25
+# The share of masks that may cover all four corners. Of 300 photographs of
+# people and of all synthetic people, none covers even one.
+MOST_COVERED = 0.05
 SEQUENCES = 30  # of synthetic people, six of each category
 SEED = 14  # of synthetic people, whose places are neither bare nor full
 # HipHop_HipHop1_C0_00180: category, sequence, camera, frame
@@ -125,10 +129,10 @@ def find(home):
 
 def get(folder):
     """Make the folder of MADS from an archive in data/, else from Kaggle."""
-    for name in ARCHIVE_NAMES:
-        if (storage.ROOT / name).is_file():
-            archive.unpack(storage.ROOT / name, folder)
-            return
+    archives = archive.put_here(storage.ROOT, ARCHIVES)
+    if archives:
+        archive.unpack_first(archives, folder, find_all)
+        return
     with storage.whole(folder) as part:
         download(part)
 
@@ -137,7 +141,7 @@ def download(folder):
     """Download MADS to the new folder `folder` by Kaggle's own library.
 
     Raises DataError if that is not installed, or Kaggle cannot be reached
-    or refuses.
+    or refuses, and OSError if the disk does.
     """
     try:
         import kagglehub  # here, since most readers never need it
@@ -151,16 +155,15 @@ def download(folder):
             shutil.copytree(found, folder)
     # kagglehub and what it uses report failure by almost any exception.
     except Exception as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise archive.DiskFull(
-                "the disk is full: MADS does not fit into "
-                f"{folder.parent.parent}; make room.") from error
+        if getattr(error, "errno", None) in storage.REMEDIES:
+            raise  # the disk refused: `storage.making` says where
         reason = "the package kagglehub is not installed" \
             if isinstance(error, ImportError) else archive.why(error)
+        # Not "from error": it might show a proxy's password.
         raise DataError(f"MADS could not be downloaded from Kaggle "
                         f"({reason}); to fetch it by hand, sign in at "
                         f"{PAGE}, choose Download, and put archive.zip "
-                        f"into {storage.ROOT}.") from error
+                        f"into {storage.ROOT}.") from None
 
 
 def draw_sample(home):
@@ -187,14 +190,24 @@ def read(folder, size, source, home):
     home: the folder of the cache. Raises DataError naming the first file
     that is missing or wrong.
     """
-    pairs = find_pairs(folder)
-    if source == "MADS":
-        check_whole(pairs, folder)
+    pairs = find_all(folder) if source == "MADS" else find_pairs(folder)
     files = list(pairs.values())
-    images, masks = read_pairs(files, size, home, "person", THRESHOLD)
+    images, masks = read_pairs(files, size, home, "person", THRESHOLD,
+                               MOST_COVERED)
     groups = np.array([parse(name).sequence for name in pairs])
     return Samples(images, masks, list(pairs), groups, source, files,
                    THRESHOLD)
+
+
+def find_all(folder):
+    """The pairs of `find_pairs`, if they are the whole MADS.
+
+    Raises DataError if not.
+    """
+    with storage.explained(folder):
+        pairs = find_pairs(folder)
+        check_whole(pairs, folder)
+        return pairs
 
 
 def find_pairs(folder):
@@ -203,38 +216,41 @@ def find_pairs(folder):
     Raises DataError if there is none, or an image or a mask has no mate,
     or one that df.csv lists is missing.
     """
-    home = find_home(folder)
-    images, masks = ({path.stem: path for path in
-                      sorted((home / kind).glob("*.png"))
-                      if NAME.fullmatch(path.stem)}
+    files = storage.files_below(folder)
+    home = find_home(files, folder)
+    images, masks = ({path.stem: path for path in files
+                      if path.parent.parent == home
+                      and path.parent.name.lower() == kind
+                      and path.suffix.lower() == ".png"
+                      and NAME.fullmatch(path.stem)}
                      for kind in ("images", "masks"))
     check_mates(images, masks, home)
-    for name in sorted(listed_names(folder) - images.keys()):
-        raise DataError(f"{name}, which {TABLE} lists, is missing below "
-                        f"{home}; restore it from the archive.")
+    for table in find_tables(files, TABLE, home):
+        for name in sorted(listed_names(table) - images.keys()):
+            raise DataError(f"{name}, which {table.name} lists, is missing "
+                            f"below {home}; restore it from the archive.")
     return {name: (images[name], masks[name]) for name in images}
 
 
-def find_home(folder):
+def find_home(files, folder):
     """Find the folder that holds images/ and masks/: this one or one below.
 
     Copies of MADS differ in how many folders they wrap around these two.
     """
-    homes = [images.parent for images in folder.rglob("images")
-             if images.is_dir() and (images.parent / "masks").is_dir()]
-    if not homes:
+    images, masks = ({path.parent.parent for path in files
+                      if path.parent.name.lower() == kind}
+                     for kind in ("images", "masks"))
+    if not images & masks:
         raise DataError(
             f"no folders images and masks were found side by side below "
             f"{folder}, so its layout is not understood; put an unchanged "
-            "copy of MADS there, or remove the folder.")
-    return min(homes, key=lambda home: (len(home.parts), home))
+            "copy of MADS there, or rename the folder.")
+    return min(images & masks, key=lambda home: (len(home.parts), home))
 
 
-def listed_names(folder):
-    """The names in df.csv, wherever it lies; none if it is not there."""
-    tables = [path for path in folder.rglob(TABLE) if path.is_file()]
-    return {name for table in tables for name in re.findall(
-        r"images/(\w+)\.png", read_table(table))}
+def listed_names(table):
+    """The names that a df.csv lists."""
+    return set(re.findall(r"images/(\w+)\.png", read_table(table)))
 
 
 def table_text(names):
@@ -254,4 +270,6 @@ def check_whole(names, folder):
         raise DataError(f"{folder} holds {len(names)} images ({found}) "
                         f"instead of {sum(EXPECTED.values())} "
                         f"({', '.join(map(str, EXPECTED.values()))}); "
-                        "restore the missing ones from the archive.")
+                        "restore the missing ones from the archive, or "
+                        "rename the folder to have the archive unpacked "
+                        "again.")

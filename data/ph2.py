@@ -4,13 +4,15 @@
 synthetic sample. Sources, licence and layout: `data/README.md`.
 """
 
+import os
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
 from data import DataError, Samples, archive, storage
-from data.pictures import check_mates, read_pairs, read_table
+from data.pictures import check_mates, find_tables, read_pairs, read_table
 
 # IMD002.bmp and IMD002_lesion.bmp, but not IMD002_R1_Label4.bmp; the
 # sample's are called MOLE001.
@@ -29,10 +31,16 @@ MIRRORS = (
         "https://zenodo.org/records/17498821/files/PH2.zip?download=1",
         "PH2.zip", "md5:a37f6a83c777ca861f055fdf49757991"),
 )
-ARCHIVE_NAMES = ("PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")
+ARCHIVES = re.compile(r"PH2(Dataset)?(\.part0*1)?\.(rar|zip)",
+                      re.IGNORECASE)
 # The index is the code in PH²'s table.
 DIAGNOSES = np.array(["common nevus", "atypical nevus", "melanoma"])
 EXPECTED = {"common nevus": 80, "atypical nevus": 80, "melanoma": 40}
+
+# The share of masks that may cover all four corners. None of PH²'s 200 does
+# (one covers a single corner); it is the other way round with black and
+# white exchanged.
+MOST_COVERED = 0.05
 
 # The layout, as PH² has it and as the sample is written.
 IMAGE = "PH2 Dataset images/{name}/{name}_Dermoscopic_Image/{name}.bmp"
@@ -82,16 +90,16 @@ def find(home):
     with storage.making(folder) as missing:
         if missing:
             get(folder)
-    archive.forget_download(folder)
+    archive.forget_download(MIRRORS, folder)
     return folder
 
 
 def get(folder):
     """Make the folder of PH² from an archive in data/, else from a mirror."""
-    for name in ARCHIVE_NAMES:
-        if (storage.ROOT / name).is_file():
-            archive.unpack(storage.ROOT / name, folder)
-            return
+    archives = archive.put_here(storage.ROOT, ARCHIVES)
+    if archives:
+        archive.unpack_first(archives, folder, find_all)
+        return
     try:
         archive.fetch(MIRRORS, folder)
     except DataError as error:
@@ -118,12 +126,23 @@ def read(folder, size, source, home):
     home: the folder of the cache. Raises DataError naming the first file
     that is missing or wrong.
     """
-    pairs = find_pairs(folder)
-    groups = DIAGNOSES[read_diagnoses(folder, pairs)]
-    check_whole(groups, folder)
+    pairs, groups = find_all(folder)
     files = list(pairs.values())
-    images, masks = read_pairs(files, size, home, "lesion")
+    images, masks = read_pairs(files, size, home, "lesion",
+                               most_covered=MOST_COVERED)
     return Samples(images, masks, list(pairs), groups, source, files)
+
+
+def find_all(folder):
+    """The pairs of `find_pairs` and their diagnoses, if all are there.
+
+    Raises DataError if not.
+    """
+    with storage.explained(folder):
+        pairs = find_pairs(folder)
+        groups = DIAGNOSES[read_diagnoses(folder, pairs)]
+        check_whole(groups, folder)
+        return pairs, groups
 
 
 def find_pairs(folder):
@@ -132,9 +151,9 @@ def find_pairs(folder):
     Raises DataError if there is none, or an image or a mask has no mate.
     """
     files = {"image": {}, "mask": {}}
-    for path in sorted(folder.rglob("*")):
+    for path in storage.files_below(folder):
         match = FILE_NAME.fullmatch(path.name)
-        if match and path.is_file():
+        if match:
             kind = "mask" if match["lesion"] else "image"
             name = match["name"].upper()
             if name in files[kind]:
@@ -146,30 +165,46 @@ def find_pairs(folder):
         raise DataError(
             f"no pair like IMD002.bmp and IMD002_lesion.bmp was found below "
             f"{folder}, so its layout is not understood; put an unchanged "
-            "copy of PH² there, or remove the folder.")
+            "copy of PH² there, or rename the folder.")
     check_mates(images, lesions, folder)
     return {name: (images[name], lesions[name]) for name in sorted(images)}
 
 
-def read_diagnoses(folder, names):
-    """Return the diagnosis codes 0, 1, 2 of `names` from PH2_dataset.txt."""
-    tables = [path for path in sorted(folder.rglob(TABLE))
-              if path.is_file()]
+def read_diagnoses(folder, pairs):
+    """Return the diagnosis codes 0, 1, 2 of `pairs` from PH2_dataset.txt.
+
+    Raises DataError if there is no such table that knows them all, or if
+    there are several that disagree, none of them beside the images.
+    """
+    images = [image.parent for image, _ in pairs.values()]
+    tables = find_tables(storage.files_below(folder), TABLE,
+                         Path(os.path.commonpath(images)))
     if not tables:
         raise DataError(f"{TABLE} is missing below {folder}; restore it from"
-                        " the archive.")
+                        " the archive, or rename the folder to have the "
+                        "archive unpacked again.")
+    first, *others = (read_table_codes(table, pairs) for table in tables)
+    for table, codes in zip(tables[1:], others):
+        if codes != first:
+            raise DataError(f"{tables[0]} and {table} give other diagnoses; "
+                            "keep the one of the archive.")
+    return first
+
+
+def read_table_codes(table, names):
+    """Return the diagnosis codes 0, 1, 2 of `names` from one table."""
     codes = {}
-    for line in read_table(tables[0]).splitlines():
+    for line in read_table(table).splitlines():
         # "|| IMD003 ||  || 0 || …": a name, its histology, its diagnosis
         cells = [cell.strip() for cell in line.split("||")]
         if len(cells) > 3 and cells[3] in {"0", "1", "2"}:
             name, code = cells[1].upper(), int(cells[3])
             if codes.setdefault(name, code) != code:
-                raise DataError(f"{tables[0]} gives two diagnoses of "
+                raise DataError(f"{table} gives two diagnoses of "
                                 f"{name[:40]}; restore it from the archive.")
     for name in names:
         if name not in codes:
-            raise DataError(f"{tables[0]} has no diagnosis of {name}; "
+            raise DataError(f"{table} has no diagnosis of {name}; "
                             "restore it from the archive.")
     return [codes[name] for name in names]
 
@@ -193,4 +228,5 @@ def check_whole(groups, folder):
         found = ", ".join(f"{counts[name]} {name}" for name in EXPECTED)
         raise DataError(f"{folder} holds {len(groups)} images ({found}) "
                         "instead of 200 (80, 80, 40); restore the missing "
-                        "ones from the archive.")
+                        "ones from the archive, or rename the folder to have"
+                        " the archive unpacked again.")

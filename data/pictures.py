@@ -4,13 +4,14 @@ import warnings
 
 import numpy as np
 import pi_heif
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageOps
 from tqdm.auto import tqdm
 
 from data import DataError, storage
 
 # No others: Pillow reads some formats by starting other programs.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+VERSION = storage.version(__file__)  # images are read anew after a change
 pi_heif.register_heif_opener()  # the pictures of many phones
 
 
@@ -24,14 +25,24 @@ def read_image(file, name=None):
     return np.asarray(_open(file, _to_rgb, name))
 
 
-def read_mask(path, threshold=127):
-    """One mask as bool (H, W), white = True; DataError if unreadable.
+def read_mask(path, threshold=0.5):
+    """One mask as bool (H, W), upright, white = True.
 
-    True is what is brighter than the threshold, from 0 to 255. 1-bit, grey
-    and RGB files all come out alike; transparency is ignored.
+    True is what is brighter than this share of the mask's brightest pixel.
+    1-bit, grey, 16-bit and RGB files all come out alike; a colour is as
+    bright as its brightest channel; transparency is ignored.
+    Raises DataError if it is unreadable.
     """
-    grey = _open(path, lambda mask: mask.convert("L"))
-    return np.asarray(grey) > threshold
+    return _open(path, lambda mask: _brighter(mask, threshold))
+
+
+def _brighter(mask, threshold):
+    ImageOps.exif_transpose(mask, in_place=True)
+    if not mask.mode.startswith(("I", "F")):  # these are grey, and deeper
+        red, green, blue = mask.convert("RGB").split()
+        mask = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    values = np.asarray(mask)
+    return values > threshold * values.max()
 
 
 def _open(file, convert, name=None):
@@ -90,32 +101,53 @@ def resize_mask(mask, size):
 
 # --- Pairs of image and mask ----------------------------------------------
 
-def read_pairs(pairs, size, home, what, threshold=127):
+def read_pairs(pairs, size, home, what, threshold=0.5, most_covered=1):
     """Read, check and resize: uint8 (N, H, W, 3) and bool (N, H, W).
 
     pairs: N (image file, mask file); home: the folder of the cache; what:
-    a mask shows, in sentences; threshold: see `read_mask`.
+    a mask shows, in sentences; threshold: see `read_mask`; most_covered:
+    the largest share of the masks that may cover all four corners.
+    Raises DataError naming the first file that is wrong.
     """
-    cache = storage.cache_file(home, pairs, size)
+    cache = storage.cache_file(home, pairs, size, threshold, VERSION)
     known = storage.cached(cache)
     if known:
         return known
     images = np.empty((len(pairs), *size, 3), np.uint8)
     masks = np.empty((len(pairs), *size), bool)
+    covered = np.empty(len(pairs), bool)
     for row, files in enumerate(
             tqdm(pairs, desc="Reading images", unit="image")):
         image, mask = read_pair(*files, what, threshold)
         images[row], masks[row] = (resize_image(image, size),
                                    resize_mask(mask, size))
+        covered[row] = mask[np.ix_([0, -1], [0, -1])].all()
+    if covered.mean() > most_covered:
+        raise DataError(f"{covered.sum()} of {len(pairs)} masks, such as "
+                        f"{pairs[covered.argmax()][1]}, cover all four "
+                        f"corners, so black and white are exchanged; {what}"
+                        " must be white: restore them from the archive.")
     storage.keep(cache, images, masks)
     return images, masks
 
 
 def read_pair(image_file, mask_file, what, threshold):
-    """One image and its mask as they came, if they belong together."""
+    """One image and its mask, both upright, if they belong together.
+
+    Where only one of them says how to turn it, the other may be upright
+    or not. Their sides tell, unless they fit both ways: raises DataError.
+    """
     image = read_image(image_file)
     mask = read_mask(mask_file, threshold)
-    if mask.shape != image.shape[:2]:
+    fit = mask.shape == image.shape[:2]
+    less, more = sorted([_open(image_file, _turn), _open(mask_file, _turn)])
+    told_by_sides = fit and less == 1 and more >= 5 \
+        and mask.shape[0] != mask.shape[1]
+    if less != more and not told_by_sides:
+        raise DataError(f"{mask_file} and its image are to be turned in "
+                        "different ways (EXIF orientation); save both "
+                        "upright.")
+    if not fit:
         raise DataError(f"{mask_file} is {mask.shape[::-1]} pixels, its "
                         f"image {image.shape[1::-1]}; restore both from "
                         "the archive.")
@@ -125,14 +157,38 @@ def read_pair(image_file, mask_file, what, threshold):
     return image, mask
 
 
+def _turn(picture):
+    """How a picture is to be turned: 1, not at all; from 5 on, its width
+    becomes its height. (Values that EXIF does not define are ignored.)
+    """
+    turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    return turn if turn in range(1, 9) else 1
+
+
+def find_tables(files, name, home):
+    """Find the table of the images below `home` among files, in any case.
+
+    The one beside them or in a folder around counts, others only if there
+    is none. Returns a list, since there may be several.
+    """
+    tables = [path for path in files if path.name.lower() == name.lower()]
+    return [path for path in tables
+            if home.is_relative_to(path.parent)] or tables
+
+
 def read_table(path):
-    """The text of a data set's table, which is less than a megabyte long."""
+    """The text of a data set's table, which is less than a megabyte long.
+
+    Raises DataError if it cannot be read.
+    """
     try:
-        with open(path, errors="replace") as file:
-            return file.read(10**6)
+        with open(path, "rb") as file:
+            content = file.read(10**6)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore "
-                        "it from the archive.") from error
+        reason = storage.because(error, "restore it from the archive")
+        raise DataError(f"{path} cannot be read {reason}.") from error
+    # In UTF-16, as Windows may save it, a zero lies beside each letter.
+    return content.replace(b"\0", b"").decode(errors="replace")
 
 
 def check_mates(images, masks, folder):

@@ -11,13 +11,17 @@ import socket
 import stat
 import struct
 import time
+import traceback
 import warnings
 import zipfile
 import zlib
 from collections import namedtuple
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import rars
+import requests
 from conftest import (
     SECONDS,
     TRIED,
@@ -28,7 +32,7 @@ from conftest import (
     visible,
 )
 
-from data import DataError, archive, ph2
+from data import DataError, archive, ph2, storage
 
 MEMBERS = [("PH2/PH2_dataset.txt", b"|| IMD002 ||  || 0 ||\n" * 40),
            ("PH2/IMD002.bmp", bytes(range(256)) * 20),
@@ -158,7 +162,9 @@ def test_odd_names_are_refused(pack, tmp_path):
     # With any other name, such an archive is unpacked.
     assert unpacked_or_refused(pack("a.txt"), tmp_path / "good") == ""
     for number, name in enumerate(ODD_NAMES):
-        assert unpacked_or_refused(pack(name), tmp_path / str(number)), name
+        sentence = unpacked_or_refused(pack(name), tmp_path / str(number))
+        assert sentence, name
+        assert ("bear only 200" in sentence) == (len(name) > 200)
         TRIED["odd names"] += 1
 
 
@@ -257,8 +263,47 @@ def test_hostile_archives_are_refused_before_they_grow(tmp_path,
         TRIED["hostile archives"] += 1
 
 
+def test_what_other_systems_pack_is_unpacked(tmp_path):
+    with_backslashes = [(name.replace("/", "\\"), content)
+                        for name, content in MEMBERS]
+    for members in [MEMBERS + [("PH2/Icon\r", b"")],
+                    with_backslashes + [("PH2\\empty\\", b"")]]:
+        folder = tmp_path / str(len(members[0][0]) + len(members))
+        assert unpacked_or_refused(as_zip(members), folder) == ""
+        assert {f"PH2/{name}": content for name, content in
+                tree(folder / "home/target").items()} == dict(MEMBERS)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("version", ["rar40", "rar50"])
+def test_a_locked_table_of_contents_is_called_locked(version, tmp_path):
+    builder = rars.RarBuilder(format=version, password="x",
+                              encrypt_headers=True)
+    builder.add_bytes(b"text", "a.txt")
+    assert "locked by a password" in unpacked_or_refused(
+        bytes(builder.to_bytes()), tmp_path)
+
+
+@pytest.mark.parametrize(("version", "names"), [
+    ("rar50", ["PH2.part1.rar", "PH2.part2.rar", "PH2.part3.rar"]),
+    ("rar40", ["PH2.rar", "PH2.r00", "PH2.r01"])])
+def test_volumes_beside_each_other_are_one_archive(version, names, tmp_path):
+    content = bytes(np.random.default_rng(0).bytes(40_000))
+    builder = rars.RarBuilder(format=version, volume_size=15_000, store=True)
+    builder.add_bytes(content, "a.bin")
+    made = builder.write_volumes(str(tmp_path / names[0]))
+    for path, name in zip(made, names, strict=True):
+        path.rename(tmp_path / name)
+    [first] = archive.put_here(tmp_path, ph2.ARCHIVES)
+    archive.unpack(first, tmp_path / "target")
+    assert tree(tmp_path / "target") == {"a.bin": content}
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(DataError, match="another part is missing"):
+        archive.unpack(first, tmp_path / "again")
+
+
 def test_7_zip_gets_limited_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "UNPACK_SECONDS", 0.0001)
+    monkeypatch.setattr(archive, "UNPACK_SECONDS", -1)
     assert "not unpacked within" in unpacked_or_refused(as_zip(MEMBERS),
                                                         tmp_path)
 
@@ -360,9 +405,10 @@ def test_a_bad_server_gets_a_sentence_and_the_next_is_tried(
 
     server.pages["PH2.zip"] = (200, zip_bytes, None)
     checksum = "md5:" + hashlib.md5(zip_bytes).hexdigest()
-    archive.fetch([bad, server.mirror("PH2.zip", checksum)], target)
+    mirrors = [bad, server.mirror("PH2.zip", checksum)]
+    archive.fetch(mirrors, target)
     assert tree(target) == tree(whole_ph2)
-    archive.forget_download(target)
+    archive.forget_download(mirrors, target)
     assert visible(target.parent) == ["mine.txt", "target"]
     TRIED["bad servers"] += 1
 
@@ -393,13 +439,41 @@ def test_a_good_archive_is_kept_when_the_disk_is_full(
     assert server.requests == ["PH2.zip"]
 
 
-def test_half_a_download_of_a_killed_run_is_removed(server, target):
-    half = archive.download_folder(target) / "tmp1234"
-    half.parent.mkdir()
-    half.write_bytes(b"half")
-    with pytest.raises(DataError, match="answered 404"):
-        archive.fetch([server.mirror("gone.zip")], target)
-    assert list(half.parent.iterdir()) == []
+def test_of_downloads_only_our_own_are_removed(server, zip_bytes, target):
+    folder = archive.download_folder(target)
+    half = folder / f".{storage.NAME}-abcd" / storage.LOCK
+    half.parent.mkdir(parents=True)
+    half.write_text("of a killed run")
+    mine = {"tmp1234": b"mine", "PH2.zip.part": b"mine"}
+    for name, content in mine.items():
+        (folder / name).write_bytes(content)
+    server.pages["PH2.zip"] = (200, zip_bytes, None)
+    archive.fetch([server.mirror("PH2.zip")], target)
+    assert tree(folder) == {"PH2.zip": zip_bytes, **mine}
+    archive.forget_download([server.mirror("PH2.zip")], target)
+    assert tree(folder) == mine
+
+
+NO_CERTIFICATE = requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAI")
+
+
+@pytest.mark.parametrize("proxy", [
+    "http://me:secret@127.0.0.1:9", "http://me:se cret/@[half",
+    "http://me:secret@", "me:secret@127.0.0.1:9", "http://me:secret:x@y:z",
+    "nonsense://me:secret@127.0.0.1", NO_CERTIFICATE])
+def test_no_password_of_a_proxy_is_told(proxy, target, monkeypatch):
+    """Not even in what the system says besides the sentence."""
+    if proxy is NO_CERTIFICATE:
+        monkeypatch.setattr(archive, "save", Mock(side_effect=proxy))
+    else:
+        monkeypatch.setenv("http_proxy", proxy)
+    mirror = archive.Mirror("http://example.org/PH2.zip", "PH2.zip", None)
+    with pytest.raises(DataError) as error:
+        archive.fetch([mirror], target)
+    assert_one_sentence(error.value)
+    assert "proxy" in str(error.value) or proxy is NO_CERTIFICATE \
+        and "certificate is not accepted" in str(error.value)
+    assert "cret" not in "".join(traceback.format_exception(error.value))
 
 
 def test_other_contents_than_those_known_are_refused(server, zip_bytes,

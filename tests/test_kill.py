@@ -210,5 +210,5 @@ def test_a_read_only_disk_is_worked_around(source, mount, load, tmp_path):
     assert str(temporary) in child.printed
     if source == "sample":  # and where nothing can be written to
         sentence = load(disk, source, temporary=disk).result()
-        assert "can be written to" in sentence
+        assert "cannot be written to" in sentence
         assert_one_sentence(sentence)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections import Counter
@@ -29,7 +30,7 @@ from conftest import (
     write_pair,
 )
 from joblib import Parallel
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from data import DataError, archive, mads, ph2, pictures, storage
 from data.synthetic import canvas, moles, people, scenes
@@ -118,12 +119,13 @@ class Set:
 
     def put_archive(self, name=None):
         """Put it into data/ as an archive, and return that."""
-        path = self.root / (name or self.module.ARCHIVE_NAMES[-1])
+        path = self.root / (name or {"PH2": "PH2.zip"}.get(
+            self.name, "MADS.zip"))
         if self.module is mads:
             zipped(self.whole, path)
         else:
             path.write_bytes(self.request.getfixturevalue(
-                f"{path.suffix[1:]}_bytes"))
+                f"{path.suffix[1:].lower()}_bytes"))
         return path
 
     def load(self, source="download", size=SIZE):
@@ -205,7 +207,8 @@ def test_reads_every_layout(inner, table, name, one):
     one.table.rename(one.folder / table / "df.csv")
     renamed = one.folder.rename(one.root / name)
     assert one.load().names == FEW
-    assert mads.listed_names(renamed) == set(FEW)
+    [table] = renamed.rglob("df.csv")
+    assert mads.listed_names(table) == set(FEW)
 
 
 @for_mads
@@ -217,6 +220,60 @@ def test_what_is_missing_or_of_no_use_there_does_not_matter(one):
     (one.folder / f"images/._{FEW[0]}.png").write_bytes(b"not a picture")
     (one.folder / "masks/Thumbs.db").write_bytes(b"not a picture")
     assert one.load().names == FEW
+
+
+@for_mads
+@pytest.mark.parametrize("noise", ["JPEG", "PNG"])
+def test_the_noise_of_jpeg_is_not_person(noise, one):
+    one.put()
+    for name in FEW:
+        path = one.folder / f"masks/{name}.png"
+        mask = np.uint8(255 * PERSON)
+        if noise == "PNG":
+            mask[~PERSON] = np.arange((~PERSON).sum()) % 10 + 1
+        Image.fromarray(mask).save(path, noise)
+    samples = one.load()
+    for row in range(len(samples)):
+        assert np.array_equal(samples.original_mask(row), PERSON)
+
+
+def turned(pixels, turn):
+    """The array that a picture holds which shows `pixels` when turned."""
+    back = {5: 5, 6: 8, 8: 6}.get(turn, turn)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = back
+    picture = Image.fromarray(pixels)
+    picture.getexif().update(exif)
+    return np.asarray(ImageOps.exif_transpose(picture))
+
+
+@pytest.mark.parametrize("square", [False, True])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_image_and_mask_are_turned_alike_or_refused(turn, square, tmp_path):
+    mask = PERSON[:, :12] if square else PERSON
+    mask = mask & (np.arange(len(mask))[:, None] < 6)  # nowhere symmetric
+    pixels = np.uint8(200 - 110 * mask)
+    files = tmp_path / "image.png", tmp_path / "mask.png"
+
+    def save(file, shown, stored, told):
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = told
+        Image.fromarray(turned(shown, stored)).save(file, exif=exif)
+
+    # How the image is stored, and the mask, and what either tells.
+    for stored in (1, turn):
+        for told in (1, turn):
+            save(files[0], pixels, turn, turn)
+            save(files[1], np.uint8(255 * mask), stored, told)
+            try:
+                image, read = pictures.read_pair(*files, "lesion", 0.5)
+            except DataError as error:
+                assert_one_sentence(error)
+                # Only what cannot be known, or cannot be, is refused.
+                assert told != turn or stored != turn
+            else:
+                right = np.array_equal(read, image[:, :, 0] < 150)
+                assert right or told == turn != stored
 
 
 def test_the_cache_notices_every_change(one, monkeypatch):
@@ -269,6 +326,30 @@ def empty(one):
     one.folder.mkdir()
 
 
+def masks_below(folder):
+    """The files of all masks of either set."""
+    return [path for path in folder.rglob("*")
+            if path.parent.name == "masks" or "_lesion." in path.name]
+
+
+def invert(one):
+    """A fault: black and white are exchanged, in one mask of three."""
+    for path in masks_below(one.folder)[::3]:
+        with Image.open(path) as mask:
+            shown = np.asarray(mask.convert("RGB")).max(axis=2) > 0
+        Image.fromarray(~shown).save(path)
+
+
+def add_table(place, content=None):
+    """A fault: there is a second table, which says otherwise."""
+    def add(one):
+        path = one.folder / place / ph2.TABLE
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content or one.table.read_text().replace(
+            "|| 1 ||", "|| 2 ||"))
+    return add
+
+
 def new_mask(value, size=(16, 12)):
     """A fault: the mask is all black or all white."""
     return lambda one: Image.new("L", size, value).save(one.mask)
@@ -288,6 +369,7 @@ FAULTS = {
     "full mask": (new_mask(255), "{mask} marks no (lesion|person) or nothing"),
     "no picture": (lambda one: one.image.write_bytes(b"BM and no more"),
                    "{image} cannot be read as a picture"),
+    "masks the other way round": (invert, "cover all four corners, so black"),
     "cut picture": (lambda one: one.image.write_bytes(
         one.image.read_bytes()[:60]), "{image} cannot be read as a picture"),
     "empty folder": (empty, "layout is not understood")}
@@ -297,6 +379,8 @@ PH2_FAULTS = FAULTS | {
     "no pair": (remove("image", "mask"),
                 "199 images .79 common nevus, 80 .* instead of 200"),
     "no table": (remove("table"), "PH2_dataset.txt is missing"),
+    "tables that disagree": (add_table("PH2 Dataset images"),
+                             "PH2_dataset.txt give other diagnoses"),
     "pair unknown to the table": (
         lambda one: write_pair(one.folder, "IMD999"),
         "no diagnosis of IMD999"),
@@ -345,7 +429,7 @@ def test_a_damaged_table_is_read_or_refused(trials, tmp_path):
     def check(content):
         (tmp_path / "PH2_dataset.txt").write_bytes(content)
         try:
-            codes = ph2.read_diagnoses(tmp_path, NAMES)
+            codes = ph2.read_table_codes(tmp_path / ph2.TABLE, NAMES)
         except DataError as error:
             assert_one_sentence(error)
         else:
@@ -363,7 +447,7 @@ def test_a_huge_table_takes_little_memory(tmp_path):
         file.truncate(2**32)  # a file of zeros that takes no disk
     before, _ = most_memory()
     with pytest.raises(DataError, match="no diagnosis of IMD002"):
-        ph2.read_diagnoses(tmp_path, ["IMD002"])
+        ph2.read_table_codes(tmp_path / ph2.TABLE, ["IMD002"])
     after, _ = most_memory()
     assert after < before + 50
 
@@ -376,16 +460,96 @@ def test_a_pipe_with_the_name_of_a_file_does_not_hang(tmp_path):
     with pytest.raises(DataError, match="image of IMD002 is missing"):
         ph2.find_pairs(tmp_path)
     with pytest.raises(DataError, match="PH2_dataset.txt is missing"):
-        ph2.read_diagnoses(tmp_path, ["IMD002"])
+        ph2.read_diagnoses(tmp_path, {"IMD002": [tmp_path / "IMD002.bmp"] * 2})
+
+
+@for_ph2
+@pytest.mark.parametrize("coding", ["utf-8-sig", "utf-16", "utf-16-le",
+                                    "utf-16-be"])
+@pytest.mark.parametrize("name", ["ph2_dataset.TXT", "PH2_dataset.txt"])
+def test_a_table_is_read_in_any_writing(name, coding, one):
+    one.put()
+    text = one.table.read_text()
+    one.table.unlink()
+    one.table.with_name(name).write_text(text, coding)
+    assert Counter(one.load().groups.tolist()) == ph2.EXPECTED
+
+
+@for_ph2
+def test_the_table_beside_the_images_counts(one):
+    one.put()
+    add_table("A copy")(one)
+    assert Counter(one.load().groups.tolist()) == ph2.EXPECTED
+    one.table.rename(one.folder / "Z copy.txt")  # now there is another only
+    one.refusal("200 images .80 common nevus, 0 atypical")
+
+
+def test_links_to_folders_are_followed_once(one, tmp_path):
+    one.put()
+    elsewhere = tmp_path / "elsewhere"
+    inner = one.image.parent.parent if one.module is ph2 else one.mask.parent
+    inner.rename(elsewhere)
+    inner.symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(one.folder.parent)
+    (one.folder / "round").symlink_to(one.folder)
+    shutil.copytree(one.folder, one.root / "copy", symlinks=True)
+    assert one.load().names == one.names
+
+
+@pytest.fixture
+def nobody():
+    """Be a user whom permissions bind; root is not, until the test ends."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("Windows has no such permissions")
+    user = os.geteuid()
+    if user:
+        yield
+    else:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("locked", ["folder", "inner", "listed", "linked",
+                                    "table", "archive"])
+def test_what_may_not_be_read_is_not_called_missing(locked, one, monkeypatch,
+                                                    request):
+    with tempfile.TemporaryDirectory() as open_to_all:
+        root = Path(open_to_all)
+        monkeypatch.setattr(storage, "ROOT", root)
+        if locked == "archive":
+            shutil.move(one.put_archive(), root)
+            path = next(root.iterdir())
+        else:
+            shutil.copytree(one.whole, root / one.folder.name)
+            moved = root / one.folder.name
+            path = {"folder": moved, "table": moved / one.table.name}.get(
+                locked, root / one.mask.parent.relative_to(one.root))
+        root.chmod(0o777)
+        name = path.name
+        if locked == "linked":
+            hidden = root / "hidden"
+            shutil.move(path, hidden / "inner")
+            path.symlink_to(hidden / "inner")
+            path = hidden
+        path.chmod(0o444 if locked == "listed" else 0)
+        request.getfixturevalue("nobody")
+        said = one.refusal(f"{name}.* cannot be read .Permission denied")
+        assert "change its permissions" in said
+        if locked == "folder":
+            monkeypatch.setenv(one.variable, str(path))
+            one.refusal(f"{one.variable} names .*Permission denied")
+        os.seteuid(os.getuid())
+        path.chmod(0o777)
 
 
 # --- Where it is looked for ----------------------------------------------
 
 @pytest.mark.parametrize(("one", "name"), [
     *(("PH2", name) for name in (
-        "PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.zip")),
+        "PH2Dataset.rar", "PH2Dataset.zip", "PH2.rar", "PH2.ZIP")),
     *(("MADS", name) for name in (
-        "archive.zip", "MADS.zip", f"{mads.HOME}.zip",
+        "archive.zip", "MADS.ZIP", f"{mads.HOME}.zip",
         "segmentation-full-body-mads-dataset.zip"))], indirect=["one"])
 def test_unpacks_what_somebody_put_into_data(one, name):
     own = one.put_archive(name)
@@ -395,34 +559,58 @@ def test_unpacks_what_somebody_put_into_data(one, name):
     assert visible(one.root) == [one.folder.name, "cache"]
 
 
+def test_a_bad_archive_is_in_nobodys_way(one):
+    """Neither of a good one beside it, nor of the good one that follows."""
+    bad = one.put_archive({"PH2": "PH2.rar"}.get(one.name, "archive.zip"))
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:len(whole) // 2])
+    one.refusal(f"{bad.name} is damaged")
+    good = one.put_archive()
+    assert one.load().names == one.names
+    shutil.rmtree(one.folder)
+    bad.unlink()
+
+    with zipfile.ZipFile(good) as file:
+        inside = [(name, file.read(name)) for name in file.namelist()]
+    with zipfile.ZipFile(good, "w") as file:  # no table, and no first pair
+        for name, content in inside:
+            if one.module.TABLE not in name and one.names[0] not in name:
+                file.writestr(name, content)
+    said = one.refusal(f"{good.name} is not the whole data set .*"
+                       "(PH2_dataset.txt is missing|29 images)")
+    assert f".{storage.NAME}" not in said
+    assert set(visible(one.root)) == {"cache", good.name}
+    one.put_archive()
+    assert one.load().names == one.names
+
+
 def test_reads_the_folder_that_the_environment_names(one, monkeypatch):
     monkeypatch.setenv(one.variable, str(one.whole.parent))
     assert one.load().names == one.names
     monkeypatch.setenv(one.variable, str(one.root / "nowhere"))
     one.refusal(f"{one.variable} names .*nowhere, which is not a folder")
+    monkeypatch.setenv(one.variable, str(one.root / ("x" * 300)))
+    one.refusal(f"{one.variable} names .* choose a shorter name")
 
 
 def test_a_read_only_folder_is_worked_around(one, tmp_path, monkeypatch,
                                              capsys):
     own = one.put_archive()
-    ours, read_only = tmp_path / "cache", [one.root]
+    ours = tmp_path / "cache"
     temporary_file = storage.tempfile.TemporaryFile
 
     def refuse(dir):
-        if dir in read_only:
+        if dir == one.root:
             raise OSError(errno.EROFS, "Read-only file system")
         return temporary_file(dir=dir)
 
     monkeypatch.setattr(storage.pooch, "os_cache", lambda name: ours)
-    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(storage.tempfile, "TemporaryFile", refuse)
     assert one.load().names == one.names
     assert visible(one.root) == [own.name]
     assert visible(ours) == [one.folder.name, "cache"]
     assert capsys.readouterr().out == f"{one.root} cannot be written to, " \
         f"so what the lesson makes is kept in {ours}.\n"
-    read_only += [ours, tmp_path / "tmp" / storage.NAME]
-    one.refusal("neither .*data nor .* can be written to")
 
 
 # --- The sample ----------------------------------------------------------
@@ -552,7 +740,8 @@ def test_names_the_official_page_when_nothing_works(one, server, monkeypatch,
 
 
 @for_ph2
-def test_a_download_that_was_unpacked_is_removed(one):
+def test_a_download_that_was_unpacked_is_removed(one, server, monkeypatch):
+    monkeypatch.setattr(ph2, "MIRRORS", [server.mirror("PH2Dataset.rar")])
     one.put()  # and killed before tidying
     download = archive.download_folder(one.folder) / "PH2Dataset.rar"
     download.parent.mkdir()
@@ -579,7 +768,8 @@ def test_what_lies_ready_elsewhere_is_copied(one, kaggle):
 FAILURES = {
     ValueError("Invalid credentials file at\n/home/me"):
         r"\(the download failed \(Invalid credentials file at /home/me\)\)",
-    OSError(errno.ENOSPC, "No space left on device"): "the disk is full",
+    OSError(errno.ENOSPC, "No space left on device"):
+        "MADS could not be made .No space left on device.; make room there",
     ImportError(): f"kagglehub is not installed.; .* sign in at {mads.PAGE}, "
                    "choose Download, and put archive.zip into .*data."}
 

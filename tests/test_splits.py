@@ -116,7 +116,7 @@ def test_a_split_takes_the_fractions_it_is_given():
                     reason="MADS_TABLE does not name the df.csv of MADS")
 def test_the_real_names(tmp_path):
     shutil.copy(os.environ["MADS_TABLE"], tmp_path / "df.csv")
-    names = sorted(mads.listed_names(tmp_path))
+    names = sorted(mads.listed_names(tmp_path / "df.csv"))
     shots = [mads.parse(name) for name in names]
     assert len(names) == 1192
     assert Counter(shot.category for shot in shots) == mads.EXPECTED
