@@ -1,13 +1,16 @@
 """From files to arrays: pictures, pairs of image and mask, other sizes."""
 
+import os
+import stat
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pi_heif
 from PIL import ExifTags, Image, ImageChops, ImageOps
 from tqdm.auto import tqdm
 
-from data import DataError, storage
+from data import DataError, deep, storage
 
 # No others: Pillow reads some formats by starting other programs.
 FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -18,9 +21,12 @@ pi_heif.register_heif_opener()  # the pictures of many phones
 def read_image(file, name=None):
     """One picture as uint8 (H, W, 3), RGB, upright, on white if transparent.
 
-    file is a path or an open file, name what to call it in a sentence.
-    Raises DataError if it is unreadable or larger than Pillow's limit of
-    89 million pixels, which takes up to 1.5 GB to read.
+    file is a path or an open file, name what to call it in a sentence. Of
+    several pages or frames it is the largest, else the first. More than 8
+    bits are stretched to 8, see `deep.eight_bits`.
+    Raises DataError if it is unreadable or too large: more than Pillow's
+    limit of 89 million pixels, or 250 MB of numbers with more than 8 bits;
+    reading takes up to 1.5 GB.
     """
     return np.asarray(_open(file, _to_rgb, name))
 
@@ -33,7 +39,7 @@ def read_mask(path, threshold=0.5):
     bright as its brightest channel; transparency is ignored.
     Raises DataError if it is unreadable.
     """
-    return _open(path, lambda mask: _brighter(mask, threshold))
+    return _open(path, lambda stream: _brighter(_pillow(stream), threshold))
 
 
 def _brighter(mask, threshold):
@@ -46,33 +52,75 @@ def _brighter(mask, threshold):
 
 
 def _open(file, convert, name=None):
+    """What convert(stream) makes of a path or an open file."""
+    name = name or file
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _stream(file) as stream:
             warnings.simplefilter("ignore")  # of damage that it can bear
             # Between its limit and twice that, Pillow would only warn.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file, formats=FORMATS) as picture:
-                return convert(picture)
+            return convert(stream)
+    except DataError as error:
+        raise DataError(f"{name} {error}") from error
     except (Image.DecompressionBombWarning,
             Image.DecompressionBombError) as error:
-        raise DataError(f"{name or file} has more than "
+        raise DataError(f"{name} has more than "
                         f"{Image.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels;"
                         " shrink it first.") from error
-    # Pillow's readers report a damaged file by almost any exception.
+    # The readers report a damaged file by almost any exception.
     except Exception as error:
+        if getattr(error, "errno", None):  # it was not even opened
+            raise DataError(f"{name} cannot be read "
+                            f"{storage.because(error, 'get it again')}.") \
+                from error
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"{name or file} cannot be read as a picture "
+        raise DataError(f"{name} cannot be read as a picture "
                         f"({reason}); get it again, or save it as JPEG or "
                         "PNG.") from error
 
 
-def _to_rgb(picture):
-    picture = ImageOps.exif_transpose(picture)  # phones store how to turn it
-    if picture.mode.startswith(("I", "F")):  # 16 or 32 bits: stretch
-        values = np.nan_to_num(np.asarray(picture, np.float64))
-        values = values - values.min()
-        picture = Image.fromarray(
-            np.uint8(255 * values / max(values.max(), 1e-300)))
+@contextmanager
+def _stream(file):
+    """A path or an open file as an open file, from its beginning."""
+    if hasattr(file, "read"):
+        file.seek(0)
+        yield file
+    else:
+        # Opening anything else may wait for ever.
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise DataError("cannot be read, it is no file; name "
+                            "the picture itself.")
+        with open(file, "rb") as stream:
+            yield stream
+
+
+def _pillow(stream):
+    return Image.open(stream, formats=FORMATS)
+
+
+def _picture(stream):
+    """The largest picture of a file, with 8 bits, by Pillow."""
+    number, start = 0, stream.read(2)
+    if start in (b"II", b"MM"):  # a TIFF, or what cameras make of it
+        number, page = deep.largest_page(stream)
+        if deep.is_deep(page):
+            return deep.tiff(page)
+    picture = _pillow(stream)
+    picture.seek(number)
+    deep_png = picture.format == "PNG" and ";16" in str(picture.tile)
+    if not deep_png and not picture.mode.startswith(("I", "F")):
+        return picture
+    deep.check_size(*picture.size, 8 if deep_png else 4)
+    shallow = deep.png(stream) if deep_png \
+        else deep.eight_bits(np.asarray(picture))
+    shallow.getexif().update(picture.getexif())
+    return shallow
+
+
+def _to_rgb(stream):
+    picture = _picture(stream)
+    # Phones store how to turn it.
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
@@ -157,11 +205,11 @@ def read_pair(image_file, mask_file, what, threshold):
     return image, mask
 
 
-def _turn(picture):
+def _turn(stream):
     """How a picture is to be turned: 1, not at all; from 5 on, its width
     becomes its height. (Values that EXIF does not define are ignored.)
     """
-    turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    turn = _pillow(stream).getexif().get(ExifTags.Base.Orientation, 1)
     return turn if turn in range(1, 9) else 1
 
 

@@ -1,14 +1,17 @@
 """A picture of one's own: every common kind is read right, or refused."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from conftest import (
     MEGABYTES,
     SHORT,
@@ -77,7 +80,7 @@ READABLE = {
     "opaque.png": (saved(COLOUR.convert("RGBA"), "PNG"), 0),
     **{f"turned{number}.jpg": (turned(number), 3)
        for number in range(1, 9)}}
-# The same in grey, where 16 and 32 bits are stretched to the full range.
+# The same in grey; more than 16 bits are stretched to the full range.
 GREYS = {
     "grey.png": saved(GREY, "PNG"),
     "grey alpha.png": saved(GREY.convert("LA"), "PNG"),
@@ -85,6 +88,52 @@ GREYS = {
     "deep.tif": saved(Image.fromarray(DEEP), "TIFF"),
     "integer.tif": saved(Image.fromarray(DEEP.astype(np.int32)), "TIFF"),
     "float.tif": saved(Image.fromarray(DEEP.astype(np.float32)), "TIFF")}
+
+
+def tiff(*pages, **options):
+    """A TIFF file with these pages, the first of which may hold the rest."""
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for page in pages:
+            writer.write(page, photometric="rgb" if 3 in page.shape
+                         else "minisblack", **options)
+            options.pop("subifds", None)
+    return file.getvalue()
+
+
+def odd(values, *numbers):
+    """A copy with a few numbers that are none of the picture's."""
+    values = values.copy()
+    values.reshape(-1)[[5, 700, 3000][:len(numbers)]] = numbers
+    return values
+
+
+TWELVE = np.uint16(MOLE) * 16  # 12 bits of 16, as many cameras have them
+TURNED = tiff(np.rot90(TWELVE).copy(), extratags=[(274, 3, 1, 6)])
+# The same in colours of more than 8 bits, of which the brightest and the
+# darkest 0.5 % may be cut off.
+DEEP_COLOURS = {
+    "full range.tif": tiff(np.uint16(MOLE) * 257),
+    "full range.png": imagecodecs.png_encode(np.uint16(MOLE) * 257),
+    "12 bits.png": imagecodecs.png_encode(TWELVE),
+    "opaque.png": imagecodecs.png_encode(
+        np.dstack([TWELVE, np.full_like(TWELVE[..., 0], 65535)])),
+    "12 bits.tif": tiff(TWELVE),
+    "other end.tif": tiff(TWELVE.astype(">u2")),
+    "lzw.tif": tiff(TWELVE, compression="lzw", predictor=True),
+    "planes.tif": tiff(TWELVE.transpose(2, 0, 1).copy(),
+                       planarconfig="separate"),
+    "turned.tif": TURNED,
+    "hot.tif": tiff(odd(TWELVE, 65535)),
+    "hot.png": imagecodecs.png_encode(odd(TWELVE, 65535)),
+    "signed.tif": tiff(np.int16(TWELVE) - 1000),
+    "unsigned.tif": tiff(TWELVE.astype(np.uint32) * 9999),
+    "nodata.tif": tiff(odd(np.float32(MOLE), np.inf, np.nan, -3.4e38)),
+    "double.tif": tiff(MOLE / 255),
+    "half.tif": tiff(np.float16(MOLE)),
+    "preview.tif": tiff(MOLE[:9, :9], MOLE),
+    "deep preview.tif": tiff(MOLE[:9, :9], TWELVE),
+    "pyramid.tif": tiff(MOLE, MOLE[:9, :9], subifds=1)}
 ODD_SHAPES = {
     "1x1.png": saved(COLOUR.resize((1, 1)), "PNG"),
     "1x3000.png": saved(COLOUR.resize((1, 3000)), "PNG"),
@@ -113,6 +162,14 @@ UNREADABLE = {
     "empty.png": b"",
     "cut.png": saved(COLOUR, "PNG")[:900],
     "cut.jpg": saved(COLOUR, "JPEG")[:300],
+    "raw.dng": tiff(MOLE[:9, :9], MOLE, subifds=1),
+    "channels.tif": tiff(np.zeros((9, 9, 7), np.uint16),
+                         planarconfig="contig"),
+    "deep.tif": tiff(np.zeros((9, 9), np.uint16)).replace(
+        struct.pack("<HHII", 256, 4, 1, 9),
+        struct.pack("<HHII", 256, 4, 1, 2**24)).replace(
+        struct.pack("<HHII", 257, 4, 1, 9),
+        struct.pack("<HHII", 257, 4, 1, 2**24)),
     "program.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
                    b"(hacked) (w) file closefile\n%%EOF\n"}
 
@@ -133,9 +190,23 @@ def test_a_grey_picture_is_read_right(name):
     assert image.shape == MOLE.shape
     assert (image == image[..., :1]).all()
     grey = np.asarray(GREY).astype(float)
-    if not name.startswith("grey"):
-        grey = 255 * (grey - grey.min()) / np.ptp(grey)
+    if name in ("integer.tif", "float.tif"):
+        low, high = np.percentile(grey, [0.5, 99.5])
+        grey = 255 * (np.clip(grey, low, high) - low) / (high - low)
     assert np.abs(image[..., 0] - grey).max() <= 1
+    TRIED["kinds of pictures"] += 1
+
+
+@pytest.mark.parametrize("name", DEEP_COLOURS)
+def test_deep_colours_are_read_right(name):
+    """Stretched, all channels together, or as they are."""
+    image = pictures.read_image(io.BytesIO(DEEP_COLOURS[name]))
+    wanted = MOLE.astype(float)
+    if not name.startswith(("full", "preview", "pyramid")):
+        low, high = np.percentile(wanted, [0.5, 99.5])
+        wanted = 255 * (np.clip(wanted, low, high) - low) / (high - low)
+    assert image.shape == MOLE.shape
+    assert np.sort(np.abs(image - wanted).ravel())[-9] <= 2  # but odd ones
     TRIED["kinds of pictures"] += 1
 
 
@@ -158,7 +229,9 @@ def test_what_is_no_picture_gets_a_sentence(name):
 
 
 def test_a_missing_picture_and_a_folder_get_a_sentence(tmp_path):
-    for path in (tmp_path / "nowhere.png", tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # waits for who writes
+    for path in (tmp_path / "nowhere.png", tmp_path, tmp_path / "pipe",
+                 "/dev/zero", ""):
         with pytest.raises(DataError, match="cannot be read") as error:
             pictures.read_image(path)
         assert_one_sentence(error.value)
