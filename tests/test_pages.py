@@ -244,6 +244,12 @@ def test_the_instructors_page_quotes_hints_as_the_checks_give_them():
             assert part.strip() in hints, quoted
 
 
+def test_the_container_for_grading_copies_what_exists():
+    copied = re.findall(r"^COPY (\S+) ",
+                        text_of("lab/teaching/Containerfile"), re.MULTILINE)
+    assert len(copied) >= 5 and all(list(ROOT.glob(path)) for path in copied)
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_saved_notebook_holds_both_quizzes(name):
     scripts = ["".join(output.data.get("application/javascript", ""))
