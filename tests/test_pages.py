@@ -183,6 +183,73 @@ def test_pages_show_the_quizzes_and_the_key_as_they_are():
         quizzes.with_quizzes("# A page without the comments\n")
 
 
+CHARACTER = r"(?:[^\\~=#{}:\n]|\\[\\~=#{}:n])"  # of GIFT, plain or escaped
+GIFT = re.compile(
+    rf"::({CHARACTER}+)::\[plain\]({CHARACTER}+) \{{\n"
+    rf"((?:[=~]{CHARACTER}+#{CHARACTER}+\n)+)}}")
+
+
+def from_gift(text):
+    """(category, {name: question}) of a quiz in GIFT, read strictly."""
+    def plain(escaped):
+        return re.sub(r"\\(.)", lambda found: found[1].replace("n", "\n"),
+                      escaped)
+
+    category, *blocks = text.removesuffix("\n").split("\n\n")
+    return category.removeprefix("$CATEGORY: $course$/"), {
+        plain(name): {
+            "question": plain(question), "type": "multiple_choice",
+            "answers": [
+                {"answer": plain(answer), "correct": sign == "=",
+                 "feedback": plain(feedback)} for sign, answer, feedback
+                in re.findall(f"([=~])({CHARACTER}+)#({CHARACTER}+)\n",
+                              answers)]}
+        for name, question, answers in (
+            GIFT.fullmatch(block).groups() for block in blocks)}
+
+
+@pytest.mark.parametrize("language", quizzes.PAGES)
+@pytest.mark.parametrize("name", quizzes.QUIZZES)
+def test_a_quiz_for_moodle_holds_what_the_questions_say(name, language):
+    text = (quizzes.FOLDER / f"{name}.{language}.gift").read_text("utf-8")
+    asked = quizzes.questions(name, language)
+    title = quizzes.TITLES[language][name]
+    assert text == quizzes.as_gift(asked, title), \
+        "run python -m lab.quizzes.quizzes"
+    category, found = from_gift(text)
+    assert category == title and list(found.values()) == asked
+    assert all(name.startswith(title) for name in found)
+
+
+def test_characters_that_mean_something_to_moodle_are_escaped():
+    hostile = "{=a#b} ~%50%c::d \\n \\\\ // \n\n$CATEGORY: x [html]"
+    asked = [{"question": hostile, "type": "multiple_choice", "answers": [
+        {"answer": hostile, "correct": correct, "feedback": hostile}
+        for correct in (False, True)]}]
+    _, found = from_gift(quizzes.as_gift(asked, "After"))
+    assert list(found.values()) == asked
+
+
+def test_the_instructors_page_quotes_hints_as_the_checks_give_them():
+    """In the last column of its table, with … where something is left out."""
+    source = text_of("lab/checks.py")
+    hints = re.sub(r'"\s+f?"', "", source)  # strings of several lines
+    table = text_of("lab/teaching/INSTRUCTORS.md").partition(
+        "| mistake | check | hint |\n")[2].partition("\n\n")[0]
+    rows = [row.split("|")[2:4] for row in table.splitlines()[1:]]
+    assert len(rows) > 10
+    for check, quoted in rows:
+        assert f'@check("{check.strip()}' in source, check
+        for part in re.split("[*…]+", quoted):
+            assert part.strip() in hints, quoted
+
+
+def test_the_container_for_grading_copies_what_exists():
+    copied = re.findall(r"^COPY (\S+) ",
+                        text_of("lab/teaching/Containerfile"), re.MULTILINE)
+    assert len(copied) >= 5 and all(list(ROOT.glob(path)) for path in copied)
+
+
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_the_saved_notebook_holds_both_quizzes(name):
     scripts = ["".join(output.data.get("application/javascript", ""))

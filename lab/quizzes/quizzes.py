@@ -5,7 +5,8 @@
 writes the questions of `before.en.json` and `after.en.json` into README.md
 beside them, those of another language into its own page, and the letters
 of the right answers into the instructors' ANSWERS.md. The files are in the
-format of jupyterquiz, which shows them in the notebooks.
+format of jupyterquiz, which shows them in the notebooks. Beside each it
+writes the same quiz in GIFT, which Moodle and others import.
 """
 
 import json
@@ -20,6 +21,8 @@ ANSWERS = FOLDER.parent / "teaching" / "ANSWERS.md"
 WORDS = {"en": ("Answer", "is right", "is wrong"),
          "no": ("Svar", "er rett", "er galt")}
 QUIZZES = ("before", "after")
+TITLES = {"en": {"before": "Before the lesson", "after": "After the lesson"},
+          "no": {"before": "Før leksjonen", "after": "Etter leksjonen"}}
 LETTERS = "ABCDEFG"
 
 
@@ -62,6 +65,27 @@ def key():
     return "\n".join(lines) + "\n"
 
 
+def as_gift(quiz, title):
+    """Questions in GIFT (https://docs.moodle.org/en/GIFT_format).
+
+    The title names the category and, with a number, each question.
+    """
+    blocks = [f"$CATEGORY: $course$/{title}"]
+    for number, question in enumerate(quiz, start=1):
+        lines = [f"::{title} {number:02}::[plain]"
+                 f"{escaped(question['question'])} {{"]
+        lines += [f"{'=' if choice['correct'] else '~'}"
+                  f"{escaped(choice['answer'])}#{escaped(choice['feedback'])}"
+                  for choice in question["answers"]]
+        blocks.append("\n".join([*lines, "}"]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def escaped(text):
+    """Text for GIFT, where these characters and line breaks have a meaning."""
+    return re.sub(r"[\\~=#{}:]", r"\\\g<0>", text).replace("\n", r"\n")
+
+
 def between(page, start, text, end):
     """A page with new text between two comments.
 
@@ -90,9 +114,12 @@ def with_key(page):
 
 
 def main():
-    """Write the quizzes and the key into their pages."""
+    """Write the quizzes and the key into their pages, and for Moodle."""
     made = {file: with_quizzes(file.read_text(encoding="utf-8"), language)
             for language, file in PAGES.items()}
+    made |= {FOLDER / f"{name}.{language}.gift":
+             as_gift(questions(name, language), TITLES[language][name])
+             for language in PAGES for name in QUIZZES}
     made[ANSWERS] = with_key(ANSWERS.read_text(encoding="utf-8"))
     for file, page in made.items():
         with storage.whole(file) as part:
