@@ -128,7 +128,7 @@ def read_pair(image_file, mask_file, what, threshold):
 def read_table(path):
     """The text of a data set's table, which is less than a megabyte long."""
     try:
-        with open(path, errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(10**6)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); restore "
