@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -167,6 +168,25 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     # TensorFlow shuffles anew, so its numbers are near, but not the same.
     tolerance = TOLERANCE if framework == "pytorch" else 0.03
     assert abs(rest[3][0] - expected[3][0]) < tolerance
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("framework", LAUNCHERS)
+@pytest.mark.parametrize("seconds", [1, 4, 12])
+def test_no_process_outlives_the_one_that_started_it(framework, seconds,
+                                                     tmp_path):
+    """Killed while they load, while they connect, and while they train."""
+    training = start(framework, 2, tmp_path / "checkpoint")
+    launcher, workers = psutil.Process(training.pid), []
+    while len(workers) < 2:
+        workers = [child for child in launcher.children()
+                   if any("lab.scaling" in word for word in child.cmdline())]
+    time.sleep(seconds)
+    training.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    for worker in alive:
+        worker.kill()
+    assert not alive
 
 
 # --- Bad input ------------------------------------------------------------

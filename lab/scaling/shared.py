@@ -1,12 +1,16 @@
-"""What both programs share: their arguments, and the notebook's code."""
+"""What both programs share: arguments, an end, and the notebook's code."""
 
 import argparse
+import os
 import sys
+import threading
+import time
 
 from data import ph2, storage
 from data.splits import stratified_split
 from lab import arguments
 from lab.lesson import prepared
+from lab.scaling import PARENT
 
 SEED = 42
 WORKERS = 1, 2, 4  # divide a batch of 8 and the training images equally
@@ -23,6 +27,16 @@ def lesson_on(notebook, options, **parameters):
     train, valid, _ = stratified_split(samples.groups, SEED)
     return prepared(notebook, samples, train, valid, SEED=SEED,
                     **parameters)
+
+
+def end_with_parent():
+    """End this process as soon as the one that started it has ended."""
+    def watch():
+        while os.getppid() == PARENT:
+            time.sleep(0.5)
+        os._exit(1)  # at once, whatever the other threads wait for
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def side(text):

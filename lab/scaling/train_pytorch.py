@@ -30,6 +30,7 @@ from lab.arguments import program
 from lab.lesson import PYTORCH
 from lab.scaling.shared import (
     WORKERS,
+    end_with_parent,
     lesson_on,
     parser_for,
     resume,
@@ -209,6 +210,7 @@ def main():
     if count not in map(str, WORKERS):
         parser.error(f"{count} processes cannot share the images equally; "
                      f"start {', '.join(map(str, WORKERS))}")
+    end_with_parent()
     device = device_of_process()
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda"
                             else "gloo")

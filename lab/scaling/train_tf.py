@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 
 if not __package__:  # Python would look in this file's folder
@@ -29,6 +28,7 @@ from lab.jupyter import quietly, use_tensorflow
 from lab.lesson import TENSORFLOW
 from lab.scaling.shared import (
     WORKERS,
+    end_with_parent,
     lesson_on,
     parser_for,
     resume,
@@ -48,15 +48,12 @@ def free_addresses(count):
 
 
 def start_workers(count):
-    """Start this program again as workers that know of each other.
-
-    Their standard input ends with this process; see `end_with_launcher`.
-    """
+    """Start this program again as workers that know of each other."""
     cluster = {"worker": free_addresses(count)}
     return [subprocess.Popen(
         [sys.executable, "-m", "lab.scaling.train_tf", "--worker",
          *sys.argv[1:]],
-        stdin=subprocess.PIPE, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3",
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3",
              "CUDA_VISIBLE_DEVICES": str(index),  # one card each
              "TF_CONFIG": json.dumps({
                  "cluster": cluster,
@@ -87,15 +84,6 @@ def wait_for(workers, checkpoint):
 
 
 # --- What each of them does -----------------------------------------------
-
-def end_with_launcher():
-    """End this worker as soon as the process that started it has ended."""
-    def wait():
-        sys.stdin.read()
-        os._exit(1)  # at once, whatever the other threads wait for
-
-    threading.Thread(target=wait, daemon=True).start()
-
 
 def unscaled(masks, logits):
     """Cross-entropy of a worker's own images.
@@ -247,7 +235,7 @@ def main():
                         help=argparse.SUPPRESS)  # for `start_workers` alone
     options = parser.parse_args()
     if options.worker:
-        end_with_launcher()
+        end_with_parent()
         work(options)
         return
     if "TF_CONFIG" in os.environ:
