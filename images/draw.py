@@ -9,8 +9,12 @@ places or hatching tell the same, for prints in grey.
 """
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m images.draw in the lesson's folder.")
 
 import numpy as np
 from matplotlib import rcParams
@@ -20,6 +24,7 @@ from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon, Rectangle
 from data import ph2, storage
 from data.synthetic import covers, moles, portraits
 from data.synthetic.canvas import mix, ramp
+from lab import arguments
 from lab.lesson import PYTORCH, definitions
 from lab.segment import KINDS, probability
 
@@ -365,7 +370,7 @@ def draw_growth():
     As the benchmark measured it; see lab/benchmark/hardware.py. On these
     axes, time in proportion is a line as steep as the dotted one.
     """
-    rows = json.loads(RESULTS.read_text())["limits"]["growth"]
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))["limits"]["growth"]
     figure = Figure(figsize=(12, 4), facecolor=WHITE, layout="constrained")
     titles = {"images": "training images", "pixels": "pixels of an image",
               "weights": "weights of the U-Net"}
@@ -537,11 +542,13 @@ FIGURES = {
 }
 
 
+@arguments.program
 def main():
     """Draw every figure into this script's folder.
 
     Without a date and with a fixed salt, each run writes the same bytes.
     """
+    arguments.parser(__doc__).parse_args()
     rcParams.update({"svg.hashsalt": "segmentation",
                      "svg.fonttype": "path",
                      "font.family": "DejaVu Sans"})

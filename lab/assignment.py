@@ -3,48 +3,86 @@
     python -m lab.assignment
 
 writes lab/*.ipynb from lab/solutions/bodies/*.ipynb: the same notebooks
-without solutions and outputs.
+without solutions and outputs. An assignment that somebody has changed since
+it was made stays as it is, unless --force is given.
 """
 
+import hashlib
+import sys
 from pathlib import Path
 
-import nbformat
-from nbconvert.exporters import NotebookExporter
-from nbgrader import preprocessors
-from traitlets.config import Config
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.assignment in the lesson's folder.")
 
-from data import storage
+import nbformat
+
+from data import DataError, storage
+from lab import arguments
 
 LAB = Path(__file__).resolve().parent
 SOLUTIONS = sorted((LAB / "solutions" / "bodies").glob("*.ipynb"))
-STEPS = [preprocessors.LockCells, preprocessors.ClearSolutions,
-         preprocessors.ClearOutput, preprocessors.CheckCellMetadata,
-         preprocessors.ComputeChecksums]
+STEPS = ["LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata",
+         "ComputeChecksums"]
 
 
 def assignment(solution):
     """What a learner gets of the notebook at this path, as text."""
+    # Here: learners need not have nbgrader.
+    from nbconvert.exporters import NotebookExporter
+    from nbgrader import preprocessors
+    from traitlets.config import Config
+
     settings = Config()
     # As in nbgrader_config.py. The check says what to do: no error here.
     settings.ClearSolutions.code_stub = {"python": "# YOUR CODE HERE"}
     exporter = NotebookExporter(config=settings)
     for step in STEPS:
-        exporter.register_preprocessor(step(parent=exporter), enabled=True)
+        exporter.register_preprocessor(
+            getattr(preprocessors, step)(parent=exporter), enabled=True)
     notebook = nbformat.read(solution, as_version=4)
     del notebook.metadata["lesson"]  # how the solution was run
     # The assignment lies two folders higher.
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../../", "](")
-    text, _ = exporter.from_notebook_node(notebook)
-    return text
+    made = nbformat.reads(exporter.from_notebook_node(notebook)[0],
+                          as_version=4)
+    made.metadata["fingerprint"] = fingerprint(made)
+    return nbformat.writes(made) + "\n"
 
 
+def fingerprint(notebook):
+    """A text that changes when somebody writes into any cell."""
+    written = [cell.source for cell in notebook.cells]
+    return hashlib.sha256(repr(written).encode()).hexdigest()[:16]
+
+
+def untouched(file):
+    """Whether nobody has changed this assignment since it was made."""
+    try:
+        notebook = nbformat.read(file, as_version=4)
+        return notebook.metadata.get("fingerprint") == fingerprint(notebook)
+    except Exception:  # not a notebook, for one of many reasons
+        return not file.exists()
+
+
+@arguments.program
 def main():
-    """Write all assignments."""
-    for solution in SOLUTIONS:
-        with storage.whole(LAB / solution.name) as part:
-            part.write_text(assignment(solution), encoding="utf-8")
+    """Write all assignments, if nobody's answers are lost."""
+    parser = arguments.parser(__doc__)
+    parser.add_argument("--force", action="store_true", help="replace "
+                        "assignments that somebody has changed, too")
+    force = parser.parse_args().force
+    made = {LAB / solution.name: assignment(solution)
+            for solution in SOLUTIONS}
+    for file in made:
+        if not (force or untouched(file)):
+            raise DataError(f"{file} was changed since it was made, and may "
+                            "hold somebody's answers; move it away, or "
+                            "replace it by --force.")
+    for file, text in made.items():
+        with storage.whole(file) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Keeps a notebook quiet, checks its parameters, and says what to do when
-a cell comes too early.
+"""Keeps a notebook quiet, checks its parameters and Keras' settings, and
+says what to do when a cell comes too early.
 """
 
 import contextlib
 import os
 import sys
+from numbers import Real
+
+from data import DataError
 
 WHOLE = {"HEIGHT": (32, 2048), "WIDTH": (32, 2048), "SEED": (0, 2**32 - 1),
          "BATCH_SIZE": (1, 10**4), "FOLD": (0, 4), "EPOCHS": (1, 10**4),
@@ -25,12 +28,24 @@ def quietly():
     """
     error_output = os.dup(2)
     try:
-        with open(os.devnull, "w") as nowhere:
+        with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         yield
     finally:
         os.dup2(error_output, 2)
         os.close(error_output)
+
+
+def use_tensorflow():
+    """Let Keras use TensorFlow, whatever ~/.keras/keras.json says.
+
+    Raises DataError if KERAS_BACKEND names another framework.
+    """
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise DataError(f"KERAS_BACKEND is set to {backend}, but this is "
+                        "about TensorFlow: remove this environment variable, "
+                        "restart, and begin again.")
 
 
 def explain_missing_names():
@@ -69,6 +84,9 @@ def check_parameters(names):
                              "U-Net halves it four times: change it in the "
                              "cell above.")
     for name in SHARES:
-        if names[name] is not None and not 0 <= names[name] <= 1:
+        value = names[name]
+        if value is None and name in MAY_BE_NONE:
+            continue
+        if not isinstance(value, Real) or not 0 <= value <= 1:
             raise ValueError(f"{name} must be a number from 0 to 1: change "
                              "it in the cell above.")

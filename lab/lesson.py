@@ -20,12 +20,17 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.lesson in the lesson's folder.")
+
 import joblib
 import nbformat
 import numpy as np
 from nbclient import NotebookClient
 
-from data import storage
+from data import DataError, storage
+from lab import arguments
+from lab.jupyter import use_tensorflow
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTORCH = "SemanticSegmentationPytorch.ipynb"
@@ -64,7 +69,7 @@ RECIPE = ("parameters", "metrics", "scoring", "training", "augmentation",
           "batches", "model", "load")
 
 
-class LessonError(Exception):
+class LessonError(DataError):
     """Says in one sentence what a notebook no longer defines."""
 
 
@@ -73,6 +78,14 @@ def declared(name):
     tags = BOTH.keys() | ONE[name].keys()
     return {tag: f"{BOTH.get(tag, '')} {ONE[name].get(tag, '')}".split()
             for tag in tags}
+
+
+def parameters(name):
+    """{parameter: its value} as a saved notebook has them."""
+    found = {}
+    for cell in code_cells(read(name), "parameters"):
+        execute(cell, found)
+    return {key: found[key] for key in declared(name)["parameters"]}
 
 
 # --- Cells ----------------------------------------------------------------
@@ -138,8 +151,11 @@ def definitions(name, *tags, **given):
     """Run the imports and the cells with these tags, in their order.
 
     given: names that the cells find, in the place of the parameters.
-    Returns a Lesson; raises LessonError if a declared name is missing.
+    Returns a Lesson; raises LessonError if a declared name is missing, and
+    DataError if Keras is told to use another framework than TensorFlow.
     """
+    if name == TENSORFLOW:
+        use_tensorflow()
     notebook, namespace = read(name), {}
     parameters = code_cells(notebook, "parameters") \
         if "parameters" in tags else []
@@ -218,15 +234,19 @@ def machine():
     """The processor's name, and how many of its cores may be used."""
     model = platform.processor() or platform.machine()
     if sys.platform == "linux":
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(
+            encoding="utf-8").splitlines()
         model = next((line.split(": ")[1] for line in lines
                       if line.startswith("model name")), model)
     return {"processor": model, "cores": joblib.cpu_count()}
 
 
-def save(name):
-    """Run a notebook on the sample and save it with its outputs."""
-    path, notebook = ROOT / name, read(name)
+def save(path):
+    """Run a notebook on the sample and save it with its outputs.
+
+    Raises DataError if it was changed while it ran.
+    """
+    before, notebook = path.read_bytes(), read(path)
     os.environ["SEGMENTATION_SOURCE"] = "sample"
     about = dict(notebook.metadata)  # to which the run would add
     client(notebook, path.parent, seconds=1800).execute()
@@ -238,6 +258,9 @@ def save(name):
         # Bars and buttons are alive in a running notebook only.
         cell.outputs = [output for output in cell.outputs if WIDGET
                         not in output.get("data", {})]
+    if path.read_bytes() != before:
+        raise DataError(f"{path} was changed while it ran, so it is not "
+                        "saved; run it again.")
     with storage.whole(path) as part:
         nbformat.write(notebook, part)
 
@@ -284,17 +307,27 @@ def with_times(page):
                   "<!-- end -->", page, flags=re.DOTALL)
 
 
+def notebook_file(text):
+    """The type of arguments that name a notebook, to be replaced."""
+    try:
+        read(Path(text).resolve())
+    except Exception as error:  # not there, or damaged in one of many ways
+        raise argparse.ArgumentTypeError(f"{text} is not a notebook "
+                                         "that can be read") from error
+    return arguments.output(text)
+
+
+@arguments.program
 def main():
     """Run and save the notebooks that the command line names."""
-    parser = argparse.ArgumentParser(
-        description="Run notebooks on the sample and save them.")
-    parser.add_argument("notebook", nargs="+",
-                        help="its path, seen from the top folder")
-    names = parser.parse_args().notebook
-    for name in names:
-        save(name)
-        print(name, "is saved with its outputs.")
-    if set(names) & set(NOTEBOOKS):
+    parser = arguments.parser("Run notebooks on the sample and save them.")
+    parser.add_argument("notebook", nargs="+", type=notebook_file)
+    files = parser.parse_args().notebook
+    for file in files:
+        save(file.resolve())
+        print(file, "is saved with its outputs.")
+    if {file.resolve() for file in files} & {ROOT / name
+                                             for name in NOTEBOOKS}:
         page = with_times(TIMES_PAGE.read_text(encoding="utf-8"))
         with storage.whole(TIMES_PAGE) as part:
             part.write_text(page, encoding="utf-8")

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.segment in the lesson's folder.")
+
 import numpy as np
 from PIL import Image
 from scipy import ndimage

@@ -67,26 +67,6 @@ def test_a_run_leaves_scores_and_times_once(finished):
     assert file.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), [
-    ("--set EPOCH=60", "'EPOCH=60' is not NAME=VALUE"),
-    ("--set LEARNING_RATE=1/3", "without '/'"),
-    ("--lever any_angle", "invalid choice"),
-    ("--lever shades|of|grey --framework tf", "--framework pytorch only"),
-    ("--peer --set EPOCHS=1", "leave --set"),
-    ("--publish --data sample", "results on PH2"),
-    ("--out README.md", "cannot be made a folder"),
-])
-def test_bad_arguments_get_a_sentence(arguments, sentence, monkeypatch,
-                                      capsys):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", ["benchmark", *(
-        word.replace("|", " ") for word in arguments.split())])
-    with pytest.raises(SystemExit) as ended:
-        program.main()
-    assert ended.value.code == 2
-    assert sentence in capsys.readouterr().err
-
-
 def test_missing_images_get_a_sentence(monkeypatch, tmp_path):
     def missing(home):
         raise DataError("PH² is not here; put it there.")
@@ -123,6 +103,23 @@ def test_a_training_that_never_got_there_says_never():
                          "enough": None, "weights": 7,
                          "images_per_second": 3.0}]}
     assert "| never |" in report.speed_table({"speed": report.speed([run])})
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"[]", b"null", b'{"about": 1}', b"\xff\xfe"])
+def test_a_cut_result_is_named_before_anything_is_measured(
+        content, tmp_path, monkeypatch):
+    file = tmp_path / "hurt.json"
+    file.write_bytes(content)
+    monkeypatch.setattr(program, "file_of", lambda *run: file)
+    monkeypatch.setattr(recipe, "FOLDER", tmp_path)
+    nobody = SimpleNamespace(find=None, load=None)  # is asked for images
+    monkeypatch.setattr(recipe, "ph2", nobody)
+    for main, *words in [(program.main, "--data=sample",
+                          f"--out={tmp_path}"), (recipe.main,)]:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+        with pytest.raises(SystemExit, match=f"{file} is not a whole"):
+            main()
 
 
 # --- Levers ---------------------------------------------------------------

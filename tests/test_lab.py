@@ -1,5 +1,6 @@
 """The lab: made from its solution, says what to do, graded by nbgrader."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,13 +12,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import shortened
+from conftest import shortened, tree
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from data.synthetic import people
 from lab import assignment, lesson
-from lab.lesson import ROOT, code_cells
+from lab.lesson import PYTORCH, ROOT, code_cells
 
 NAMES = ["BodySegmentationPytorch.ipynb", "BodySegmentationTF.ipynb"]
 BOTH = pytest.mark.parametrize("name", NAMES)
@@ -46,8 +47,41 @@ def graded(notebook):
 @BOTH
 def test_the_assignment_is_what_its_solution_gives(name):
     made = assignment.assignment(ROOT / SOLUTIONS / name)
-    assert made == (ROOT / "lab" / name).read_text(), \
+    assert made == (ROOT / "lab" / name).read_text(encoding="utf-8"), \
         "run: python -m lab.assignment"
+
+
+@pytest.mark.parametrize(("change", "replaced"), [
+    (None, True),  # not there
+    (lambda made: made, True),
+    # An answer, a note, a cell less, half a file, another notebook.
+    (lambda made: made.replace("# YOUR CODE HERE", "return 1", 1), False),
+    (lambda made: made.replace("Set up", "My notes", 1), False),
+    (lambda made: made.replace('"cells": [', '"cells": [], "old": [', 1),
+     False),
+    (lambda made: made[:len(made) // 2], False),
+    (lambda made: (ROOT / PYTORCH).read_text(encoding="utf-8"), False)])
+def test_an_assignment_that_was_changed_is_not_replaced(
+        change, replaced, tmp_path, monkeypatch):
+    [*made] = [(ROOT / "lab" / name).read_text(encoding="utf-8")
+               for name in NAMES]
+    monkeypatch.setattr(assignment, "LAB", tmp_path)
+    monkeypatch.setattr(assignment, "assignment",
+                        lambda solution: "made anew")
+    file = tmp_path / NAMES[1]
+    (tmp_path / NAMES[0]).write_text(made[0], encoding="utf-8")
+    if change:
+        file.write_text(change(made[1]), encoding="utf-8")
+    before = tree(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["assignment"])
+    with contextlib.nullcontext() if replaced else pytest.raises(
+            SystemExit, match=f"{file} was changed .* by --force.$"):
+        assignment.main()
+    anew = dict.fromkeys(NAMES, b"made anew")
+    assert tree(tmp_path) == (anew if replaced else before)
+    monkeypatch.setattr(sys, "argv", ["assignment", "--force"])
+    assignment.main()
+    assert tree(tmp_path) == anew
 
 
 @BOTH
@@ -165,9 +199,9 @@ def course_in(folder, name):
     shutil.copytree(ROOT / "data", folder / "data", ignore=lambda *found: [
         entry for entry in found[1] if entry.startswith((
             "PH2", ".PH2", "MADS", "cache", "trained"))])
-    for file in ("lab/checks.py", "lab/nbgrader_config.py"):
-        (folder / file).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / file, folder / file)
+    (folder / "lab").mkdir()
+    for file in (ROOT / "lab").glob("*.py"):
+        shutil.copy(file, folder / "lab")
     solution = shortened(read(SOLUTIONS, name), SHORT)
     (folder / SOLUTIONS).mkdir(parents=True)
     nbformat.write(solution, folder / SOLUTIONS / name)

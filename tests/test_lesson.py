@@ -1,9 +1,11 @@
 """What the notebooks teach is right, and what is saved is presentable."""
 
+import os
 import re
+import subprocess
 import symtable
+import sys
 from collections import Counter
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -172,20 +174,74 @@ def test_cells_can_be_read_at_a_glance(name):
 # Cells that both notebooks share are identical, which test_twins.py proves.
 
 @pytest.fixture(scope="module")
-def cells():
-    """The shared cells of these tags."""
-    notebook = lesson.read(PYTORCH)
-    return SimpleNamespace(**{tag: lesson.code_cells(notebook, tag)[0]
-                              for tag in ("folder", "parameters")})
+def parameters():
+    """The parameters that both notebooks share."""
+    return lesson.parameters(PYTORCH)
 
 
-def test_a_notebook_without_its_folder_says_what_to_do(cells, tmp_path,
-                                                       monkeypatch):
-    monkeypatch.chdir(ROOT)
-    lesson.execute(cells.folder, {})
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="Get the whole repository"):
-        lesson.execute(cells.folder, {})
+@pytest.fixture
+def started(tmp_path):
+    """Start a notebook's first cell anew: what it says at last.
+
+    In a lesson of almost empty folders. Packages called data and lab lie
+    elsewhere, and their folder comes first, as in PYTHONPATH.
+    """
+    for file in ("lesson/data/__init__.py", "lesson/data/ph2.py",
+                 "lesson/data/mads.py", "lesson/lab/__init__.py",
+                 "elsewhere/data/__init__.py", "elsewhere/lab/__init__.py",
+                 # Learners' own, beside the notebooks.
+                 "lesson/data.py", "lesson/lab.py", "lesson/lab/data.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+
+    def start(name, folder, before="", **settings):
+        [cell, *_] = lesson.code_cells(lesson.read(name))
+        done = subprocess.run(
+            [sys.executable, "-c", f"{before}\n{cell.source}\n{LAST}"],
+            text=True, capture_output=True, check=False,
+            cwd=tmp_path / folder, env={
+                **os.environ, "PYTHONPATH": str(tmp_path / "elsewhere"),
+                "PYTHONSAFEPATH": "1", "KERAS_BACKEND": "tensorflow",
+                **settings})
+        text = (done.stdout or done.stderr).strip().splitlines()[-1]
+        return text.replace(str(tmp_path), "…")
+
+    return start
+
+
+LAST = """
+import os, data, lab
+print(data.__file__, lab.__file__, os.environ.get("KERAS_BACKEND"))"""
+FIRST = "…/lesson/data/__init__.py …/lesson/lab/__init__.py tensorflow"
+LABS = [f"lab/{name}" for name in ("BodySegmentationPytorch.ipynb",
+                                   "BodySegmentationTF.ipynb")]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS + LABS)
+def test_the_first_cell_finds_the_lesson_or_says_what_is_wrong(name, started):
+    here = ["lesson", "lesson/lab"] if name in LABS else ["lesson"]
+    for folder in here:
+        assert started(name, folder) == FIRST
+        for other in ("data", "lab"):
+            assert started(name, folder, f"import {other}") == (
+                f"AssertionError: …/elsewhere/{other}/__init__.py is not the "
+                f"lesson's {other}: rename it, restart the kernel, and begin "
+                "again.")
+    for folder in ("", "lesson/data" if name in NOTEBOOKS else "elsewhere"):
+        assert re.fullmatch(
+            r"AssertionError: The lesson('s folder data/ is not here\. Get the"
+            " whole repository: .*| is not in .* or above: put .*)\\.",
+            started(name, folder))
+
+
+@pytest.mark.parametrize("name", [NOTEBOOKS[1], LABS[1]])
+def test_another_backend_of_keras_is_refused(name, started):
+    for backend in ("torch", "jax"):
+        assert started(name, "lesson", KERAS_BACKEND=backend).startswith(
+            "AssertionError: KERAS_BACKEND names another framework")
+    # Set, so that what ~/.keras/keras.json says does not count.
+    assert started(name, "lesson", "import os; del os.environ["
+                   "'KERAS_BACKEND']") == FIRST
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -208,11 +264,9 @@ def test_a_cell_run_too_early_says_which_name_it_misses(name):
     assert misses > 20
 
 
-def checked(cells, **changes):
-    """Run the parameters, change some, and check them."""
-    namespace = {}
-    lesson.execute(cells.parameters, namespace)
-    check_parameters(namespace | changes)
+def checked(parameters, **changes):
+    """Change some parameters, and check them."""
+    check_parameters(parameters | changes)
 
 
 @pytest.mark.parametrize("bad", [
@@ -222,23 +276,14 @@ def checked(cells, **changes):
     {"EPOCHS": -3}, {"EPOCHS": 2.5}, {"FEW_STEPS": 0}, {"BATCH_SIZE": 0},
     {"BATCH_SIZE": -8}, {"BATCH_SIZE": 8.0}, {"LEARNING_RATE": -1},
     {"LEARNING_RATE": float("nan")}, {"LEARNING_RATE": 5}, {"FOLD": 5},
-    {"FOLD": -1}, {"WEIGHT_DECAY": -0.1}, {"WEIGHT_DECAY": 1.5}], ids=str)
-def test_a_bad_parameter_gets_a_sentence(cells, bad):
+    {"LEARNING_RATE": "1"}, {"FOLD": -1}, {"WEIGHT_DECAY": -0.1},
+    {"WEIGHT_DECAY": 1.5}, {"WEIGHT_DECAY": None}], ids=str)
+def test_a_bad_parameter_gets_a_sentence(parameters, bad):
     [parameter] = bad
     with pytest.raises(ValueError, match=f"{parameter} must be .*: "
                        "change it in the cell above"):
-        checked(cells, **bad)
+        checked(parameters, **bad)
     TRIED["bad parameters"] += 1
-
-
-def test_another_backend_of_keras_is_refused(monkeypatch):
-    [folder] = lesson.code_cells(lesson.read(lesson.TENSORFLOW), "folder")
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    with pytest.raises(RuntimeError, match="KERAS_BACKEND is set to another"):
-        lesson.execute(folder, {})
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    lesson.execute(folder, {})
 
 
 # --- How long it may be ---------------------------------------------------
@@ -268,7 +313,7 @@ def test_the_code_of_plots_is_folded(name):
             "source_hidden", False) == ("plots" in lesson.tags_of(cell))
 
 
-def test_good_parameters_pass(cells):
-    checked(cells)
-    checked(cells, HEIGHT=32, WIDTH=2048, SEED=0, EPOCHS=1, BATCH_SIZE=1,
-            FOLD=4, LEARNING_RATE=0, WEIGHT_DECAY=0)
+def test_good_parameters_pass(parameters):
+    checked(parameters)
+    checked(parameters, HEIGHT=32, WIDTH=2048, SEED=0, EPOCHS=1,
+            BATCH_SIZE=1, FOLD=4, LEARNING_RATE=0, WEIGHT_DECAY=0)

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -118,7 +119,8 @@ for count in (1, 2):
     strategy = tf.distribute.MirroredStrategy(
         [f"CPU:{number}" for number in range(count)])
     training = Training(taught, strategy,
-                        SimpleNamespace(epochs=1, settings=""))
+                        SimpleNamespace(
+                            epochs=1, size=(48, 64), source="sample"))
     training.shared_step(*[
         strategy.experimental_distribute_values_from_function(
             lambda worker: tf.constant(
@@ -168,25 +170,34 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     assert abs(rest[3][0] - expected[3][0]) < tolerance
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("framework", LAUNCHERS)
+@pytest.mark.parametrize("seconds", [1, 4, 12])
+def test_no_process_outlives_the_one_that_started_it(framework, seconds,
+                                                     tmp_path):
+    """Killed while they load, while they connect, and while they train."""
+    training = start(framework, 2, tmp_path / "checkpoint")
+    launcher, workers = psutil.Process(training.pid), []
+    while len(workers) < 2:
+        workers = [child for child in launcher.children()
+                   if any("lab.scaling" in word for word in child.cmdline())]
+    time.sleep(seconds)
+    training.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    for worker in alive:
+        worker.kill()
+    assert not alive
+
+
 # --- Bad input ------------------------------------------------------------
-
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--size", "50", "60", "--checkpoint", "x"], "multiples of 16"),
-    (["--epochs", "0", "--checkpoint", "x"], "1 or more"),
-    (["--checkpoint", "no/such/folder/x"], "does not exist"),
-])
-def test_bad_arguments_get_a_sentence(arguments, sentence):
-    with pytest.raises(SystemExit, match=sentence):
-        shared.checked(shared.arguments("").parse_args(arguments))
-
 
 def resumed(file, settings=None, error=None, epochs=3):
     """Resume a training of 3 epochs, or one that cannot be read."""
-    options = shared.checked(shared.arguments("").parse_args(
-        ["--checkpoint", str(file), f"--epochs={epochs}"]))
-    training = SimpleNamespace(rows=[1, 2, 3], settings=options.settings,
-                               load=Mock(return_value=settings
-                                         or options.settings,
+    options = shared.parser_for("").parse_args(
+        ["--checkpoint", str(file), f"--epochs={epochs}"])
+    own = shared.settings(options)
+    training = SimpleNamespace(rows=[1, 2, 3], settings=own,
+                               load=Mock(return_value=settings or own,
                                          side_effect=error))
     shared.resume(training, options)
 
@@ -204,15 +215,3 @@ def test_a_checkpoint_is_resumed_only_with_its_settings(tmp_path, capsys):
     assert "holds all 3 epochs already" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="began with --epochs 3 --size 96"):
         resumed(file, "--epochs 3 --size 96 128 --source sample", epochs=5)
-
-
-@pytest.mark.full
-def test_a_wrong_start_gets_a_sentence():
-    program = [sys.executable, "-m", "lab.scaling.train_pytorch",
-               "--checkpoint", "x"]
-    for count, sentence in (("", "torchrun"), ("3", "start 1, 2, 4.")):
-        done = subprocess.run(program, cwd=ROOT, text=True,
-                              capture_output=True, check=False,
-                              env={**os.environ, "WORLD_SIZE": count})
-        assert done.returncode == 1
-        assert sentence in done.stderr and "Traceback" not in done.stderr

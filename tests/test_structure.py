@@ -1,9 +1,12 @@
 """The house: who imports whom, one door to the notebooks, one word for one
-thing, no notebook that was changed and not run, nothing that can unpickle.
+thing, no notebook that was changed and not run, nothing that can unpickle,
+and programs that do no harm when they are started wrongly.
 """
 
 import ast
+import io
 import re
+import runpy
 import shutil
 import subprocess
 import symtable
@@ -13,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import repository
+from conftest import assert_one_sentence, repository
 from nbformat import v4
 
 from lab import lesson
@@ -75,6 +78,153 @@ def test_nothing_of_ours_can_unpickle():
     for name in set(CODE) - {"tests/test_weights.py",
                              "tests/test_structure.py"}:
         assert not dangerous.search(code_of(name)), name
+
+
+def opened_as_text(code):
+    """Calls that read or write text and leave the encoding to the system."""
+    for call in ast.walk(ast.parse(code)):
+        if isinstance(call, ast.Call):
+            name = ast.unparse(call.func)
+            binary = any(isinstance(value, ast.Constant)
+                         and re.fullmatch("[rwxa+]*b[+]?", str(value.value))
+                         for value in [*call.args, *(keyword.value for
+                                       keyword in call.keywords)])
+            if re.search(r"(?<!Image\.)(?<!Picture\.)\b(fd)?open$|"
+                         r"\b(read|write)_text$", name) and not binary \
+                    and "encoding" not in {keyword.arg
+                                           for keyword in call.keywords}:
+                yield ast.unparse(call)
+
+
+@pytest.mark.parametrize("name", [
+    name for name in CODE if not name.startswith("tests/")])
+def test_text_has_the_same_encoding_everywhere(name):
+    assert list(opened_as_text(code_of(name))) == []
+
+
+def test_an_encoding_that_is_missing_is_seen():
+    wrong = ["open(a)", "open(a, 'w')", "a.open('w')", "a.read_text()",
+             "a.write_text(b)", "io.open(a)"]
+    right = ["open(a, 'rb')", "a.open('wb')", "Image.open(a)",
+             "open(a, encoding='utf-8')", "safe_open(a)"]
+    assert list(opened_as_text("\n".join(wrong + right))) == wrong
+
+
+# --- Programs -------------------------------------------------------------
+
+PROGRAMS = [name.removesuffix(".py").replace("/", ".") for name in CODE
+            if not name.startswith("tests/")
+            and '\nif __name__ == "__main__":\n' in code_of(name)]
+# The first only tells its new name, the second has packages of its own.
+OTHERS = {"data.pretrained", "lab.skeleton"}
+
+
+def states():
+    """When each file of the lesson was changed last."""
+    return {path: path.stat().st_mtime_ns for path in ROOT.rglob("*")
+            if path.is_file() and not {".git", ".pytest_cache", ".venv"}
+            & {*path.relative_to(ROOT).parts} and path.suffix != ".pyc"}
+
+
+@pytest.fixture
+def ended(monkeypatch, capsys):
+    """Start a program wrongly: how it ends, and its last line of errors.
+
+    In the lesson's folder, where nothing may change, and with a terminal
+    that knows no more than ASCII.
+    """
+    monkeypatch.chdir(ROOT)
+
+    def start(program, *words, run=runpy.run_module):
+        before = states()
+        monkeypatch.setattr(sys, "argv", [str(program), *words])
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(
+            io.BytesIO(), encoding="ascii"))
+        with pytest.raises(SystemExit) as error:
+            run(program, run_name="__main__")
+        assert states() == before
+        code, printed = error.value.code, capsys.readouterr().err
+        return code, str(code) if isinstance(code, str) else \
+            printed.strip().rpartition("error: ")[2]
+
+    return start
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_asked_for_help_or_nonsense_does_nothing(program, ended):
+    assert len(PROGRAMS) > 12
+    if program in OTHERS:
+        assert_one_sentence(ended(program, "--help")[1])
+        return
+    assert ended(program, "--help")[0] in {0, None}
+    assert ended(program, "--nonsense")[0] == 2
+    # Python finds none of our modules then, perhaps those of others.
+    _, sentence = ended(ROOT / f"{program.replace('.', '/')}.py",
+                        run=runpy.run_path)
+    assert_one_sentence(sentence)
+    assert f" -m {program}" in sentence
+
+
+WRONG = {
+    "lab.benchmark.run": [
+        ("--set EPOCH=60", "'EPOCH=60' is not NAME=VALUE"),
+        ("--set LEARNING_RATE=1/3", "and a plain number"),
+        ("--set EPOCHS=0", "EPOCHS must be a whole number from 1"),
+        ("--set EPOCHS=abc", "EPOCHS must be"),
+        ("--set HEIGHT=100", "HEIGHT must be a multiple of 16"),
+        ("--set LEARNING_RATE=nan", "LEARNING_RATE must be a number"),
+        ("--set SOURCE=sample", "'SOURCE=sample' is not NAME"),
+        ("--set FOLD=0", "is not NAME=VALUE"),
+        ("--folds 0", "invalid choice"), ("--folds abc", "invalid"),
+        ("--lever any_angle", "invalid choice"),
+        ("--lever shades|of|grey --framework tf", "pytorch only"),
+        ("--peer --set EPOCHS=1", "leave --set"),
+        ("--publish --data sample", "results on PH2"),
+        ("--out README.md", "cannot be written"),
+        ("--out README.md/new", "cannot be written"),
+        ("--out /proc/new", "cannot be written")],
+    "lab.benchmark.recipe": [
+        ("--epochs 0", "from 1"), ("--seeds 0", "from 1"),
+        ("--rate 0", "above 0"), ("--rate nan", "above 0"),
+        ("--loss both --framework tf", "pytorch only")],
+    "lab.pretraining.moles": [
+        ("x --count 0", "from 20"), ("x --epochs 0", "from 1"),
+        ("x --seed -1", "from 0"), ("x --count 1e3", "from 20"),
+        ("data/weights/unet.safetensors", "is there already"),
+        ("README.md/x", "cannot be written"),
+        ("/proc/x", "cannot be written")],
+    "lab.pretraining.people": [("README.md", "is there already")],
+    "lab.scaling.train_tf": [
+        ("--checkpoint x --size 50 60", "multiple of 16"),
+        ("--checkpoint x --size 48 0", "from 32"),
+        ("--checkpoint x --epochs 0", "from 1"),
+        ("--checkpoint no/such/folder/x", "does not exist"),
+        ("--checkpoint data", "is a folder"),
+        ("--checkpoint /proc/x", "cannot be written"),
+        ("TF_CONFIG={} --checkpoint x", "TF_CONFIG"),
+        ("KERAS_BACKEND=jax --checkpoint x", "KERAS_BACKEND")],
+    "lab.scaling.train_pytorch": [
+        ("--checkpoint x", "torchrun"),
+        ("WORLD_SIZE=abc --checkpoint x", "torchrun"),
+        ("WORLD_SIZE=2 --checkpoint x", "torchrun"),
+        ("TORCHELASTIC_RUN_ID=0 WORLD_SIZE=3 --checkpoint x",
+         "start 1, 2, 4")],
+    "lab.lesson": [("nowhere.ipynb", "nowhere.ipynb"),
+                   ("README.md", "README.md is not a notebook"),
+                   ("data", "data")],
+}
+
+
+@pytest.mark.parametrize(("program", "words", "sentence"), [
+    (program, *case) for program, cases in WRONG.items() for case in cases])
+def test_wrong_arguments_get_a_sentence(program, words, sentence, ended,
+                                        monkeypatch):
+    """Settings come first, and | stands for a space."""
+    words = [word.replace("|", " ") for word in words.split()]
+    while re.match("[A-Z_]+=", words[0]):
+        monkeypatch.setenv(*words.pop(0).split("="))
+    code, said = ended(program, *words)
+    assert code == 2 and sentence in said and "\n" not in said
 
 
 # --- The door -------------------------------------------------------------

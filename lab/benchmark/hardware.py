@@ -12,7 +12,11 @@ puts the results into the pages.
 
 import functools
 import json
+import sys
 import time
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.benchmark.hardware in the lesson's folder.")
 
 import numpy as np
 import torch
@@ -22,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from data import storage
+from lab import arguments
 from lab.benchmark.record import write
 from lab.lesson import PYTORCH, machine, prepared
 from lab.pretraining.moles import synthetic
@@ -268,8 +273,11 @@ def growth():
     return rows
 
 
+@arguments.program
 def main():
     """Measure everything, and write it down."""
+    arguments.parser(__doc__).parse_args()
+    arguments.make_folder(FILE.parent)
     rates = {name: matrix_rate(dtype) for name, dtype in PRECISIONS.items()}
     lesson = small_lesson()
     near = {network: closeness(lesson, network, rates)
@@ -281,7 +289,6 @@ def main():
              "settings": [*settings(lesson, near["UNet"], rates),
                           batches(lesson, Step(lesson))],
              "growth": growth()}
-    FILE.parent.mkdir(exist_ok=True)
     write(FILE, found)
     print(json.dumps(found, indent=1))
 

@@ -13,19 +13,21 @@ data/benchmark/recipe/; what is there is not done again.
 `lab.benchmark.run --publish` puts the table into its page.
 """
 
-import argparse
 import copy
-import json
 import sys
 import time
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.benchmark.recipe in the lesson's folder.")
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from data import DataError, ph2, storage
+from data import ph2, storage
 from data.splits import stratified_split
-from lab.benchmark.record import NOTEBOOKS, write
+from lab import arguments
+from lab.benchmark.record import NOTEBOOKS, read, write
 from lab.lesson import prepared
 
 FOLDER = storage.ROOT / "benchmark/recipe"
@@ -128,13 +130,14 @@ def file_of(network, fold, seed, options):
 
 def results():
     """All trainings that are done, a list of dicts."""
-    return [json.loads(file.read_text(encoding="utf-8"))
+    return [read(file, "network", "last")
             for file in sorted(FOLDER.glob("*.json"))]
 
 
+@arguments.program
 def main():
     """Do the trainings that are missing, or publish what is there."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments.parser(__doc__)
     parser.add_argument("--framework", choices=NOTEBOOKS,
                         default="pytorch")
     parser.add_argument("--data", choices=["PH2", "sample"], default="PH2")
@@ -142,19 +145,17 @@ def main():
                         choices=["SegNet", "UNet"])
     parser.add_argument("--loss", choices=["cross-entropy", "both"],
                         default="cross-entropy")
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--rate", type=arguments.number, default=1e-3)
+    parser.add_argument("--epochs", type=arguments.EPOCHS, default=40)
     parser.add_argument("--folds", type=int, choices=range(1, 6), default=5)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=arguments.whole_number(1), default=3)
     options = parser.parse_args()
     if options.framework == "tf" and options.loss == "both":
         parser.error("--loss both is for --framework pytorch only")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
-        samples = ph2.load(SIZE, "download" if options.data == "PH2"
-                           else "sample")
-    except DataError as error:
-        sys.exit(str(error))
+    arguments.make_folder(FOLDER)
+    results()  # whoever has a damaged one learns it now
+    samples = ph2.load(SIZE, "download" if options.data == "PH2"
+                       else "sample")
     for seed in range(options.seeds):
         for fold in range(options.folds):
             for network in options.network:

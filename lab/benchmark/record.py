@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import storage
+from data import DataError, storage
 from lab.lesson import PYTORCH, TENSORFLOW, Lesson, machine
 from lab.segment import one_piece, predict_flips
 
@@ -71,6 +71,21 @@ def write(file, content):
         part.write_text(json.dumps(content), encoding="utf-8")
 
 
+def read(file, *keys):
+    """What `write` has written, a dict that has these keys.
+
+    Raises DataError if it is not whole.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # cut, or not JSON
+        found = {}
+    if not isinstance(found, dict) or not {*keys} <= found.keys():
+        raise DataError(f"{file} is not a whole result; restore it, or "
+                        "remove it and measure again.")
+    return found
+
+
 def about(lesson):
     """On what machine, with what, and when."""
     framework = import_module("torch" if lesson.name == PYTORCH
@@ -87,7 +102,8 @@ def peak_memory():
     status = Path("/proc/self/status")
     if not status.exists():
         return None
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    found = re.search(r"VmHWM:\s+(\d+) kB",
+                      status.read_text(encoding="utf-8"))
     return found and 1024 * int(found[1])
 
 

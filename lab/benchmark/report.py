@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from data import storage
+from lab.benchmark import record
 from lab.lesson import ROOT
 
 RESULTS = ROOT / "lab/benchmark/results.json"
+RUN = "about", "per_image", "training"  # what a run leaves
 METRICS = ["Dice", "IoU", "Sensitivity", "Specificity", "Pixel accuracy"]
 DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
 FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
@@ -32,7 +34,7 @@ FRONT = ["Otsu", "SegNet", "U-Net", "SegNet, pre-trained",
 
 def read(files):
     """The results of finished runs, with the names of their files."""
-    return [{**json.loads(file.read_text()), "file": file.stem}
+    return [{**record.read(file, *RUN), "file": file.stem}
             for file in files if file.exists()]
 
 
@@ -106,7 +108,7 @@ def built_in_levers(table):
 
 def peers(file):
     """One row for each network that was trained beside the lesson's."""
-    run = json.loads(file.read_text())
+    run = record.read(file, *RUN)
     dice = pd.DataFrame(run["per_image"]).groupby("method")["Dice"].mean()
     return {"about": run["about"], "rows": [
         {**row, "Dice": dice[row["method"]]} for row in run["training"]]}
@@ -427,7 +429,7 @@ def merged(old, new):
 
 def publish(parts):
     """Keep new parts of the results, and put their tables into the pages."""
-    old = json.loads(RESULTS.read_text(encoding="utf-8"))
+    old = record.read(RESULTS, "levers")
     found = {**old, **parts}
     found["levers"] = merged(old["levers"], found["levers"])
     with storage.whole(RESULTS) as part:

@@ -12,20 +12,26 @@ interrupted goes on where it was.
 """
 
 import argparse
+import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
-import json
+import re
 import sys
 from pathlib import Path
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.benchmark.run in the lesson's folder.")
 
 from tqdm import tqdm
 
 from data import DataError, ph2, storage
-from lab import lesson
-from lab.benchmark import hardware, recipe, report
+from lab import arguments, lesson
+from lab.benchmark import hardware, recipe, record, report
 from lab.benchmark.levers import LEVERS, ONE_NETWORK
 from lab.benchmark.record import NOTEBOOKS
+from lab.jupyter import check_parameters, use_tensorflow
 from lab.lesson import PYTORCH, ROOT
 
 SOURCES = {"PH2": "download", "sample": "sample"}
@@ -129,18 +135,28 @@ def published(options):
     if recipe.results():
         parts["recipe"] = recipe.results()
     if hardware.FILE.exists():
-        parts["limits"] = json.loads(hardware.FILE.read_text())
+        parts["limits"] = record.read(hardware.FILE, "about", "closeness")
     return parts
 
 
 def setting(text):
-    """NAME=VALUE, if the notebooks have such a parameter."""
+    """NAME=VALUE, if the notebooks take it for such a parameter."""
     name, _, value = text.partition("=")
-    known = lesson.declared(PYTORCH)["parameters"]
-    if name not in known or not value or "/" in text:
+    parameters = lesson.parameters(PYTORCH)
+    known = [name for name in parameters
+             if name not in ("SOURCE", "PICTURE", "FOLD")]
+    # The text becomes a part of a file's name.
+    if name not in known or not re.fullmatch(r"[\w.+-]+", value):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not NAME=VALUE with one of {', '.join(known)}, "
-            "and without '/'")
+            "and a plain number")
+    with contextlib.suppress(ValueError, SyntaxError):
+        value = ast.literal_eval(value)
+    try:
+        check_parameters({**parameters, name: value})
+    except ValueError as error:
+        sentence, _, _ = str(error).partition(":")
+        raise argparse.ArgumentTypeError(sentence) from error
     return text
 
 
@@ -160,21 +176,20 @@ def checked(parser):
         parser.error("--publish is for results on PH2")
     options.out = options.out.resolve()
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"--out {options.out} cannot be made a folder "
-                     f"({error.strerror})")
-    try:
-        if options.data == "PH2" and not options.publish:
-            ph2.find(storage.writable_folder())
+        arguments.make_folder(options.out)
+        if "tf" in options.framework:
+            use_tensorflow()
     except DataError as error:
-        sys.exit(str(error))
+        parser.error(str(error))
+    if options.data == "PH2" and not options.publish:
+        ph2.find(storage.writable_folder())
     return options
 
 
+@arguments.program
 def main():
     """Do the runs that are missing, and print or publish the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments.parser(__doc__)
     parser.add_argument("--data", choices=SOURCES, default="PH2")
     parser.add_argument("--folds", type=int, choices=range(1, 6), default=5,
                         help="how many of the five folds to run")
@@ -203,6 +218,7 @@ def main():
                 for framework in options.framework]
         changes = [*options.set, *filter(None, [options.lever])]
         files = [file_of(options, *run, *changes) for run in runs]
+        report.read(files)  # whoever has a damaged one learns it now
         for run, file in zip(runs, files):
             do(options, *run, file)
         print(report.text(report.read(files)))

@@ -1,21 +1,25 @@
 """Write weights that PyTorch learned as a file that Keras loads.
 
-    python -m lab.pretraining.keras_weights data/weights/unet.safetensors
+    python -m lab.pretraining.keras_weights unet.safetensors
 
-writes data/weights/unet.weights.h5, for the networks of the notebooks. The
+writes unet.weights.h5 beside it, for the networks of the notebooks. The
 numbers of convolutions have 16 bits, which halves the file.
 """
 
-import argparse
 import sys
 from pathlib import Path
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.pretraining.keras_weights in the lesson's "
+             "folder.")
 
 import h5py
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from data import storage
+from data import DataError, storage
+from lab import arguments
 from lab.lesson import TENSORFLOW, definitions
 
 
@@ -78,31 +82,33 @@ def halve(file):
 def network_of(file):
     """The name of the network whose weights a file holds.
 
-    Raises ValueError if it does not say so.
+    Raises DataError if it does not say so.
     """
     try:
         with safe_open(file, framework="np") as stored:
-            return stored.metadata()["network"]
-    except (OSError, SafetensorError, TypeError, KeyError) as error:
-        raise ValueError(
+            network = stored.metadata()["network"]
+    except (OSError, SafetensorError, TypeError, KeyError):
+        network = None
+    if network not in ("SegNet", "UNet"):
+        raise DataError(
             f"{file} does not hold weights of a network of the lesson; name "
-            "a file that lab.pretraining.moles has written.") from error
+            "a file that lab.pretraining.moles has written.")
+    return network
 
 
+@arguments.program
 def main():
     """Convert the file that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments.parser(__doc__)
     parser.add_argument("file", type=Path)
     file = parser.parse_args().file
-    try:
-        network = network_of(file)
-    except ValueError as error:
-        sys.exit(str(error))
+    network = network_of(file)
+    target = file.with_suffix(".weights.h5")
+    storage.check_new(target)
     lesson = definitions(TENSORFLOW, "model")
     model = getattr(lesson, network)()
     copy_into(model, load_file(file))
-    target = file.with_suffix(".weights.h5")
-    with storage.whole(target) as part:
+    with storage.whole(target, new=True) as part:
         written = part.with_name(f"{part.name}.weights.h5")
         model.save_weights(written)
         halve(written)

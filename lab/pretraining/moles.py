@@ -1,13 +1,17 @@
 """Train a network on synthetic moles alone, and save its weights.
 
-    python -m lab.pretraining.moles data/weights/unet.safetensors
-    python -m lab.pretraining.moles --network SegNet \
-        data/weights/segnet.safetensors
+    python -m lab.pretraining.moles unet.safetensors
+    python -m lab.pretraining.moles --network SegNet segnet.safetensors
 
 The networks and the loop are the PyTorch notebook's; the Dice loss and an
 augmentation by many lights come on top. lab/pretraining/score.py scores
 what was saved.
 """
+
+import sys
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.pretraining.moles in the lesson's folder.")
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ from torchvision.transforms import v2
 
 from data import Samples, pictures
 from data.synthetic import moles
+from lab import arguments
 from lab.pretraining.training import read_options, save, train
 
 SIZE = (96, 128)
@@ -71,6 +76,7 @@ def cross_entropy_and_dice(logits, masks):
     return binary_cross_entropy_with_logits(logits, masks) + dice_loss.mean()
 
 
+@arguments.program
 def main():
     """Train the network that the command line names, and save it."""
     options = read_options(__doc__, ("UNet", "SegNet"), count=6000,

@@ -1,11 +1,16 @@
 """Train the U-Net on synthetic people alone, and save its weights.
 
-    python -m lab.pretraining.people data/weights/people.safetensors
+    python -m lab.pretraining.people people.safetensors
 
 A photograph of any shape is squeezed to the network's size, as some of the
 synthetic ones are. Drawing and training take 55 minutes on one core;
 lab/pretraining/score.py scores what was saved.
 """
+
+import sys
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.pretraining.people in the lesson's folder.")
 
 import numpy as np
 import torch
@@ -16,6 +21,7 @@ from tqdm.auto import tqdm
 
 from data import Samples, pictures
 from data.synthetic import portraits
+from lab import arguments
 from lab.pretraining.training import read_options, save, train
 
 SIZE = (144, 96)
@@ -69,6 +75,7 @@ def augmentation(height, width):
         v2.RandomApply([v2.JPEG((20, 90))], 0.5)])
 
 
+@arguments.program
 def main():
     """Train the network on synthetic people, and save it."""
     options = read_options(__doc__, count=8000, epochs=10, seed=7)

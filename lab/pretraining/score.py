@@ -12,10 +12,12 @@ effect each, the last photographs of people. Masks are compared at their
 original size.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.pretraining.score in the lesson's folder.")
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ from tqdm.auto import tqdm
 
 from data import DataError, Samples, ph2, pictures
 from data.synthetic import moles
+from lab import arguments
 from lab.benchmark.record import scored
 from lab.lesson import PYTORCH, definitions
 from lab.pretraining.keras_weights import network_of
@@ -119,7 +122,7 @@ def report(table, partitions):
 def stored(file):
     """A Lesson, and the network whose weights are in a file.
 
-    Raises ValueError if there is none.
+    Raises DataError if there is none, and ValueError if it is damaged.
     """
     network = network_of(file)
     lesson = definitions(PYTORCH, "parameters", "metrics", "scoring",
@@ -127,9 +130,10 @@ def stored(file):
     return lesson, lesson.load_network(getattr(lesson, network), file)
 
 
+@arguments.program
 def main():
     """Print the scores of the weights that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments.parser(__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--effects", action="store_true",
@@ -145,15 +149,15 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         try:
             lesson, model = stored(options.weights)
-            if options.effects:
-                images = one_effect_each(Path(temporary), kind.size)
-            elif options.folder:
-                images = photographs(options.folder, kind.size,
-                                     home=Path(temporary))
-            else:
-                images = parts_of_ph2(kind.size)
-        except (DataError, ValueError) as error:
+        except ValueError as error:
             sys.exit(str(error))
+        if options.effects:
+            images = one_effect_each(Path(temporary), kind.size)
+        elif options.folder:
+            images = photographs(options.folder, kind.size,
+                                 home=Path(temporary))
+        else:
+            images = parts_of_ph2(kind.size)
         samples, partitions = images
         report(score(lesson, model, samples, kind), partitions)
 

@@ -1,26 +1,28 @@
 """What moles.py and people.py share: their options, training, saving."""
 
-import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from data import storage
+from lab import arguments
 from lab.lesson import PYTORCH, prepared
 
 
 def read_options(description, networks=("UNet",), **defaults):
     """What the command line says, or else the defaults."""
-    parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    parser.add_argument("file", type=Path,
-                        help="where the weights go, NAME.safetensors")
+    parser = arguments.parser(description)
+    parser.add_argument("file", type=arguments.new_file,
+                        help="where the weights go, NAME.safetensors; it "
+                        "must not be there yet")
     parser.add_argument("--network", choices=networks)
-    parser.add_argument("--count", type=int, help="of synthetic images")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--seed", type=int)
+    # A twentieth is for validation, so at least one.
+    parser.add_argument("--count", type=arguments.whole_number(20),
+                        help="of synthetic images")
+    parser.add_argument("--epochs", type=arguments.EPOCHS)
+    parser.add_argument("--seed", type=arguments.SEED)
     parser.set_defaults(network="UNet", **defaults)
     return parser.parse_args()
 
@@ -49,13 +51,16 @@ def train(samples, augment, options, loss=None):
 
 
 def save(model, options):
-    """Save the weights as 16-bit numbers, which halves the file."""
+    """Save the weights as 16-bit numbers, which halves the file.
+
+    Raises DataError if a file of that name has appeared meanwhile.
+    """
     weights = {name: tensor.cpu().half().contiguous()
                if tensor.ndim and not name.startswith("standardise")
                else tensor.cpu() for name, tensor
                in model.state_dict().items()}
     options.file.parent.mkdir(parents=True, exist_ok=True)
-    with storage.whole(options.file) as part:
+    with storage.whole(options.file, new=True) as part:
         save_file(weights, part, metadata={
             "network": options.network,
             "trained on": f"{options.count} synthetic images, "

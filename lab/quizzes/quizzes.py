@@ -11,9 +11,14 @@ writes the same quiz in GIFT, which Moodle and others import.
 
 import json
 import re
+import sys
 from pathlib import Path
 
-from data import storage
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.quizzes.quizzes in the lesson's folder.")
+
+from data import DataError, storage
+from lab import arguments
 
 FOLDER = Path(__file__).resolve().parent
 PAGES = {"en": FOLDER / "README.md", "no": FOLDER / "README.no.md"}
@@ -89,13 +94,13 @@ def escaped(text):
 def between(page, start, text, end):
     """A page with new text between two comments.
 
-    Raises ValueError if the comments are not there.
+    Raises DataError if the comments are not there.
     """
     page, found = re.subn(f"{start}.*?{end}", lambda _: start + text + end,
                           page, count=1, flags=re.DOTALL)
     if not found:
-        raise ValueError(f"{start.strip()} … {end} is missing: put both "
-                         "comments where the text is to be")
+        raise DataError(f"{start.strip()} … {end} is missing; put both "
+                        "comments where the text is to be.")
     return page
 
 
@@ -113,8 +118,10 @@ def with_key(page):
     return between(page, "<!-- key -->\n", key(), "<!-- end of key -->")
 
 
+@arguments.program
 def main():
     """Write the quizzes and the key into their pages, and for Moodle."""
+    arguments.parser(__doc__).parse_args()
     made = {file: with_quizzes(file.read_text(encoding="utf-8"), language)
             for language, file in PAGES.items()}
     made |= {FOLDER / f"{name}.{language}.gift":

@@ -13,6 +13,10 @@ import sys
 import time
 from collections import defaultdict
 
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type torchrun … -m lab.scaling.train_pytorch, as "
+             "lab/scaling/README.md says, in the lesson's folder.")
+
 import torch
 import torch.distributed as dist
 from safetensors import safe_open
@@ -22,13 +26,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
 from data import storage
+from lab.arguments import program
 from lab.lesson import PYTORCH
 from lab.scaling.shared import (
     WORKERS,
-    arguments,
-    checked,
+    end_with_parent,
     lesson_on,
+    parser_for,
     resume,
+    settings,
 )
 
 
@@ -112,7 +118,7 @@ class Training:
     """What changes while training, and a file that holds all of it."""
 
     def __init__(self, lesson, batches, options, device):
-        self.settings = options.settings
+        self.settings = settings(options)
         model = lesson.new_network(lesson.UNet,
                                    lesson.samples.images[lesson.train])
         self.model = DistributedDataParallel(
@@ -127,6 +133,7 @@ class Training:
         """Write the checkpoint whole or not at all.
 
         In a file that holds tensors and text, and nothing that could run.
+        Raises DataError if the first would replace a file that is not ours.
         """
         optimizer = self.optimizer.state_dict()
         states = {"model": self.model.module.state_dict(),
@@ -137,7 +144,7 @@ class Training:
         tensors = {f"{owner}/{name}": tensor.contiguous()
                    for owner, state in states.items()
                    for name, tensor in state.items()}
-        with storage.whole(file) as part:
+        with storage.whole(file, new=len(self.rows) == 1) as part:
             save_file(tensors, part, {name: json.dumps(value)
                                       for name, value in text.items()})
 
@@ -191,16 +198,19 @@ def device_of_process():
     return torch.device("cuda", number)
 
 
+@program
 def main():
     """Join the other processes, and train."""
-    options = checked(arguments(__doc__.split("\n")[0]).parse_args())
-    count = os.environ.get("WORLD_SIZE")
-    if not count:
-        sys.exit("Start this program with torchrun, as "
-                 "lab/scaling/README.md says.")
-    if int(count) not in WORKERS:
-        sys.exit(f"{count} processes cannot share the images equally; start "
-                 f"{', '.join(map(str, WORKERS))}.")
+    parser = parser_for(__doc__)
+    options = parser.parse_args()
+    if not dist.is_torchelastic_launched():
+        parser.error("start this program with torchrun, as "
+                     "lab/scaling/README.md says")
+    count = os.environ["WORLD_SIZE"]
+    if count not in map(str, WORKERS):
+        parser.error(f"{count} processes cannot share the images equally; "
+                     f"start {', '.join(map(str, WORKERS))}")
+    end_with_parent()
     device = device_of_process()
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda"
                             else "gloo")

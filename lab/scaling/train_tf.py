@@ -6,6 +6,7 @@ The processes share each batch, so that the result is that of one process.
 What is new compared with the notebook is explained in lab/scaling/README.md.
 """
 
+import argparse
 import contextlib
 import functools
 import json
@@ -16,17 +17,22 @@ import subprocess
 import sys
 import time
 
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.scaling.train_tf in the lesson's folder.")
+
 import numpy as np
 
-from data import storage
-from lab.jupyter import quietly
+from data import DataError, storage
+from lab.arguments import program
+from lab.jupyter import quietly, use_tensorflow
 from lab.lesson import TENSORFLOW
 from lab.scaling.shared import (
     WORKERS,
-    arguments,
-    checked,
+    end_with_parent,
     lesson_on,
+    parser_for,
     resume,
+    settings,
 )
 
 # --- The processes --------------------------------------------------------
@@ -45,7 +51,8 @@ def start_workers(count):
     """Start this program again as workers that know of each other."""
     cluster = {"worker": free_addresses(count)}
     return [subprocess.Popen(
-        [sys.executable, "-m", "lab.scaling.train_tf", *sys.argv[1:]],
+        [sys.executable, "-m", "lab.scaling.train_tf", "--worker",
+         *sys.argv[1:]],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3",
              "CUDA_VISIBLE_DEVICES": str(index),  # one card each
              "TF_CONFIG": json.dumps({
@@ -97,7 +104,7 @@ class Training:
         import tensorflow as tf  # here: the launcher needs neither
 
         self.lesson, self.strategy, self.tf = lesson, strategy, tf
-        self.settings = options.settings
+        self.settings = settings(options)
         keras.utils.set_random_seed(lesson.SEED)  # the same in all workers
         self.batches = lesson.training_batches(lesson.train)
         plain = keras.layers.BatchNormalization
@@ -165,8 +172,12 @@ class Training:
                 for i, variable in enumerate(part.variables)}
 
     def save(self, file):
-        """Write the checkpoint whole or not at all."""
-        with storage.whole(file) as part, part.open("wb") as stream:
+        """Write the checkpoint whole or not at all.
+
+        Raises DataError if the first would replace a file that is not ours.
+        """
+        new = len(self.rows) == 1
+        with storage.whole(file, new) as part, part.open("wb") as stream:
             np.savez(stream, rows=self.rows, settings=self.settings, **{
                 name: variable.numpy()
                 for name, variable in self.variables().items()})
@@ -215,15 +226,26 @@ def work(options):
                   flush=True)
 
 
+@program
 def main():
     """Start the workers and wait, or be one of them."""
-    parser = arguments(__doc__.split("\n")[0])
+    parser = parser_for(__doc__)
     parser.add_argument("--workers", type=int, choices=WORKERS, default=2)
-    options = checked(parser.parse_args())
-    if "TF_CONFIG" in os.environ:
+    parser.add_argument("--worker", action="store_true",
+                        help=argparse.SUPPRESS)  # for `start_workers` alone
+    options = parser.parse_args()
+    if options.worker:
+        end_with_parent()
         work(options)
-    else:
-        wait_for(start_workers(options.workers), options.checkpoint)
+        return
+    if "TF_CONFIG" in os.environ:
+        parser.error("TF_CONFIG is set, but this program sets it by itself; "
+                     "remove this environment variable")
+    try:
+        use_tensorflow()
+    except DataError as error:
+        parser.error(str(error))
+    wait_for(start_workers(options.workers), options.checkpoint)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The lab, and the programs that use the notebooks' code."""
