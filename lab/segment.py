@@ -8,7 +8,6 @@ original size; of a person also NAME-person.png, with nothing behind them. The
 networks were trained on synthetic images alone.
 """
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from tqdm.auto import tqdm
 
 from data import DataError, storage
 from data.pictures import read_image, resize_image
+from lab import arguments
 from lab.lesson import PYTORCH, definitions
 
 FLIPS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # steps along H and W
@@ -75,13 +75,22 @@ def predict_flips(lesson, model, images, flips=FLIPS):
 def network(file, notebook):
     """A notebook's definitions, and its U-Net with stored weights.
 
-    Raises ValueError if the weights are missing or damaged.
+    Raises DataError if either is missing or damaged, or does not fit.
     """
-    lesson = definitions(notebook, "parameters", "training", "model", "load")
-    weights = lesson.pretrained_file(lesson.UNet)
-    ending = "".join(weights.suffixes)
-    return lesson, lesson.load_network(lesson.UNet,
-                                       weights.with_name(file + ending))
+    try:
+        lesson = definitions(notebook, "parameters", "training", "model",
+                             "load")
+        weights = lesson.pretrained_file(lesson.UNet)
+        ending = "".join(weights.suffixes)
+        return lesson, lesson.load_network(
+            lesson.UNet, weights.with_name(file + ending))
+    # The notebook may have been changed in any way.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"the stored network cannot be used ({type(error).__name__}: "
+            f"{reason}); restore {notebook} and data/weights/ as they came "
+            "with the lesson.") from error
 
 
 def probability(image, what="lesion", notebook=PYTORCH):
@@ -99,8 +108,8 @@ def probability(image, what="lesion", notebook=PYTORCH):
 def segment(image, notebook=PYTORCH):
     """Outline the lesion: uint8 (H, W, 3) -> bool (H, W).
 
-    notebook: the lesson whose U-Net does it. Raises ValueError if the
-    weights are missing or damaged.
+    notebook: the lesson whose U-Net does it. Raises DataError if that or
+    the weights are missing or damaged.
     """
     return one_piece(probability(image, "lesion", notebook) > 0.5)
 
@@ -121,30 +130,30 @@ def write(picture, what):
     Raises DataError, in one sentence, if that fails or would overwrite a
     file.
     """
+    image = read_image(picture)
     targets = [picture.with_name(f"{picture.stem}-{ending}.png")
                for ending in ["mask", *["person"] * (what == "person")]]
     for target in targets:
-        if target.exists():
-            raise DataError(f"{target} is there already; rename or remove "
-                            "it.")
-    image = read_image(picture)
+        storage.check_new(target)
     found = probability(image, what)
     mask = KINDS[what].tidy(found > 0.5)
     results = [mask, cut_out(image, found)] if what == "person" else [mask]
     for target, pixels in zip(targets, results, strict=True):
         try:
-            with storage.whole(target) as part:
+            with storage.whole(target, new=True) as part:
                 Image.fromarray(pixels).save(part, "PNG")
         except OSError as error:
-            raise DataError(
-                f"{target} could not be written ({error.strerror}); copy "
-                "the picture to a folder where you may write.") from error
+            reason = storage.because(
+                error, "copy the picture to a folder where you may write")
+            raise DataError(f"{target} could not be written {reason}.") \
+                from error
     return f"{targets[0]}: {mask.mean():.0%} of the picture is {what}"
 
 
+@arguments.program
 def main():
     """Write the masks of the pictures that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = arguments.parser(__doc__)
     parser.add_argument("picture", type=Path, nargs="+")
     parser.add_argument("--what", choices=KINDS, default="lesion",
                         help="what to find")
@@ -153,7 +162,7 @@ def main():
     for picture in tqdm(options.picture, unit="picture", disable=None):
         try:
             tqdm.write(write(picture, options.what))
-        except (DataError, ValueError) as error:
+        except DataError as error:
             refused.append(str(error))
     sys.exit("\n".join(refused) or None)
 

@@ -16,17 +16,17 @@ Its models are in its wheel: once installed, it needs no network.
 """
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
+MISSING = None
 try:
     import mediapipe as mp
     import numpy as np
     from PIL import Image, ImageDraw, ImageOps
 except ImportError as error:
-    sys.exit(f"{error.name} is not installed here. Start the script by "
-             "`uv run lab/skeleton.py PICTURE`, which installs it, or see "
-             "lab/README.md for the way without uv.")
+    MISSING = error.name
 
 WANTED = 0.5  # probability from which on a joint or a pixel counts
 LINE, JOINT, PERSON = (0, 220, 220), (255, 80, 0), (0, 114, 178)
@@ -34,12 +34,26 @@ LINE, JOINT, PERSON = (0, 220, 220), (255, 80, 0), (0, 114, 178)
 
 def read(path, mode):
     """A picture as uint8 array, upright; a sentence if it is not one."""
+    if not path.is_file():  # opening anything else may wait for ever
+        sys.exit(f"{path} is no file; name the picture itself.")
     try:
         with Image.open(path) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert(mode))
-    except OSError as error:
+    except Exception as error:  # Pillow's readers raise almost any
         sys.exit(f"{path} cannot be read as a picture ({error}); save it as "
                  "JPEG or PNG.")
+
+
+def save(sheet, target):
+    """Write a picture, unless a file has its name; a sentence if so."""
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    try:
+        with target.open("xb") as file:
+            file.write(content.getvalue())
+    except OSError as error:
+        sys.exit(f"{target} cannot be written ({error.strerror}); rename or "
+                 "remove what is there, or copy the picture elsewhere.")
 
 
 def find_joints(image):
@@ -89,7 +103,14 @@ def main():
     parser.add_argument("picture", type=Path)
     parser.add_argument("--mask", type=Path, help="white = person")
     options = parser.parse_args()
+    if MISSING:
+        sys.exit(f"{MISSING} is not installed here. Start the script by `uv "
+                 "run lab/skeleton.py PICTURE`, which installs it, or see "
+                 "lab/README.md for the way without uv.")
     image = read(options.picture, "RGB")
+    target = options.picture.with_name(f"{options.picture.stem}-skeleton.png")
+    if target.exists():
+        sys.exit(f"{target} is there already; rename or remove it.")
     joints = find_joints(image)
     theirs = person_probability(image) > WANTED
     cut_out = tint(image, theirs)
@@ -113,8 +134,7 @@ def main():
                               image.shape[0]))
     for number, panel in enumerate(panels):
         sheet.paste(panel, (number * image.shape[1], 0))
-    target = options.picture.with_name(f"{options.picture.stem}-skeleton.png")
-    sheet.save(target)
+    save(sheet, target)
     print(f"{target} shows, from left to right: MediaPipe's person "
           f"with the skeleton, without it{', yours' * bool(options.mask)}.")
 

@@ -256,6 +256,7 @@ SKELETON = ROOT / "lab" / "skeleton.py"
 
 def test_the_skeleton_program_says_how_to_start_it():
     """In the lesson's own environment, which has no MediaPipe."""
+    assert not subprocess.run([sys.executable, SKELETON, "--help"]).returncode
     done = subprocess.run([sys.executable, SKELETON, "me.jpg"], text=True,
                           capture_output=True)
     assert done.returncode == 1
@@ -293,6 +294,11 @@ def test_the_skeleton_of_a_drawn_person(skeleton, tmp_path):
     assert sheet.size == (3 * 512, 384)
     cyan = (np.asarray(sheet)[:, :512] == (0, 220, 220)).all(axis=2)
     assert mask[cyan].mean() > 0.9  # the skeleton is in the person
+    before = (tmp_path / "drawn-skeleton.png").read_bytes()
+    done = subprocess.run([*skeleton, tmp_path / "drawn.png"], text=True,
+                          capture_output=True)
+    assert done.returncode and "is there already; rename" in done.stderr
+    assert (tmp_path / "drawn-skeleton.png").read_bytes() == before
 
 
 @pytest.mark.full

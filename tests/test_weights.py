@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -20,7 +21,13 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from conftest import TRIED, assert_one_sentence, hammer, trials
+from conftest import (
+    TRIED,
+    assert_one_sentence,
+    hammer,
+    repository,
+    trials,
+)
 from keras import layers
 from PIL import Image
 from safetensors import safe_open
@@ -133,9 +140,81 @@ def test_it_segments_a_picture_from_the_command_line(tmp_path, monkeypatch):
     assert "cannot be read as a picture" in refusal(text)
     assert target.read_bytes() == before
     # The mask's name would be too long for the disk.
-    long = file.rename(tmp_path / f"{246 * 'm'}.jpg")
-    assert "could not be written (File name too long); copy" in refusal(long)
+    long = file.rename(tmp_path / f"{247 * 'm'}.jpg")
+    assert "could not be written (File name too long); choose" \
+        in refusal(long)
     assert set(tmp_path.iterdir()) == {*masks, other, text, long}
+
+
+def test_what_is_no_picture_is_refused_and_the_others_are_done(tmp_path):
+    """A folder, a pipe, a broken link, nothing; and a name of old times."""
+    image, _ = synthetic_moles.draw(np.random.default_rng(5), 0, (96, 128))
+    old = Path(os.fsdecode(os.fsencode(tmp_path) + b"/m\xf6le"))
+    for ending in (".jpg", ".png"):  # one mask has room for one picture
+        Image.fromarray(image).save(f"{old}{ending}")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.segment", "", tmp_path, tmp_path / "pipe",
+         tmp_path / "link", f"{old}.jpg", f"{old}.png"],
+        cwd=ROOT, capture_output=True, timeout=120, check=False)
+    assert done.returncode and b"Traceback" not in done.stderr
+    assert done.stdout.count(b"of the picture is lesion") == 1
+    refused = [line for line in done.stderr.splitlines()
+               if b"cannot be read" in line or b"is there already" in line]
+    assert len(refused) == 5
+    assert Path(f"{old}-mask.png").is_file()
+
+
+@pytest.fixture(scope="module")
+def lesson_copy(tmp_path_factory):
+    """What lab.segment needs of the repository, to be changed."""
+    home = tmp_path_factory.mktemp("lesson")
+    for name in repository("data/*", "lab/*.py", "lab/quizzes/*",
+                           lesson.PYTORCH):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, home / name)
+    return home
+
+
+WEIGHTS = "data/weights/unet.safetensors"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("file, change", [
+    (WEIGHTS, None), (WEIGHTS, lambda stored: stored[:len(stored) // 2]),
+    (WEIGHTS, lambda stored: POINTER), (WEIGHTS, lambda stored: b""),
+    (lesson.PYTORCH, None),
+    (lesson.PYTORCH, lambda stored: stored[:len(stored) // 2]),
+    (lesson.PYTORCH, lambda stored: stored.replace(
+        b"widths=(16, 32, 64, 128, 256)", b"widths=(32, 64, 128, 256, 512)")),
+    (lesson.PYTORCH, lambda stored: stored.replace(b"def predict", b"def p")),
+    (lesson.PYTORCH, lambda stored: stored.replace(b"class UNet", b"clas U"))
+], ids=["no weights", "half", "pointer", "empty", "no notebook",
+        "half a notebook", "wider", "name gone", "syntax"])
+def test_a_changed_lesson_gets_a_sentence(lesson_copy, tmp_path, file,
+                                          change):
+    stored = (lesson_copy / file).read_bytes()
+    picture = tmp_path / "mole.png"
+    Image.new("RGB", (9, 9)).save(picture)
+    try:
+        if change:
+            assert change(stored) != stored
+            (lesson_copy / file).write_bytes(change(stored))
+        else:
+            (lesson_copy / file).unlink()
+        done = subprocess.run(
+            [sys.executable, "-m", "lab.segment", picture], text=True,
+            cwd=lesson_copy, capture_output=True, check=False)
+    finally:
+        (lesson_copy / file).write_bytes(stored)
+    assert done.returncode == 1
+    sentence = done.stderr.splitlines()[-1]
+    assert_one_sentence(sentence)
+    assert "the stored network cannot be used" in sentence
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["mole.png"]
 
 
 def test_all_four_mirror_images_get_the_same_answer():

@@ -7,11 +7,15 @@ writes the site to lab/site/_build/html and shows it at an address of this
 computer. Nothing is executed but the export of the stored networks.
 """
 
-import argparse
 import functools
 import http.server
 import sys
 from pathlib import Path
+
+if not __package__:  # Python would look in this file's folder
+    sys.exit("Type python -m lab.site in the lesson's folder.")
+
+from lab import arguments
 
 BUILD = Path(__file__).resolve().parent / "_build"
 
@@ -30,13 +34,15 @@ def serve(folder, port):
             print()
 
 
+@arguments.program
 def main():
     """Build the site, and show it if asked to."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lab.site", description=__doc__.split("\n")[0])
+    parser = arguments.parser(__doc__)
+    parser.prog = "python -m lab.site"
     parser.add_argument("--serve", action="store_true",
                         help="show the site when it is built")
-    parser.add_argument("--port", type=int, default=8000,
+    parser.add_argument("--port", type=arguments.whole_number(0, 65535),
+                        default=8000,
                         help="where to show it: 8000, 0 for any free one")
     options = parser.parse_args()
     try:
@@ -49,7 +55,7 @@ def main():
         print(f"The site lies in {BUILD / 'html'}.")
         if options.serve:
             serve(BUILD / "html", options.port)
-    except (RuntimeError, OSError, OverflowError) as error:
+    except (RuntimeError, OSError) as error:
         sys.exit(f"The site could not be built or shown: {error}.")
 
 
