@@ -18,6 +18,7 @@ from nbconvert import SlidesExporter
 from PIL import Image
 from traitlets.config import Config
 
+from data import DataError
 from images import draw
 from lab import lesson
 from lab.benchmark import report
@@ -179,7 +180,7 @@ def test_pages_show_the_quizzes_and_the_key_as_they_are():
         text = quizzes.as_text(quizzes.questions(quiz))
         assert re.findall(r"\d+ (\w)", shown) \
             == re.findall(r"\*\*(\w) is right", text)
-    with pytest.raises(ValueError, match="quiz: before"):
+    with pytest.raises(DataError, match="quiz: before"):
         quizzes.with_quizzes("# A page without the comments\n")
 
 
@@ -289,6 +290,7 @@ def test_every_figure_is_drawn_and_shown():
     reason="each matplotlib draws a little differently")
 def test_the_saved_figures_are_what_the_script_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(draw, "FOLDER", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["draw"])
     draw.main()
     for name in draw.FIGURES:
         drawn, saved = tmp_path / name, ROOT / "images" / name

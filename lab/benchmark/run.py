@@ -177,7 +177,8 @@ def checked(parser):
     options.out = options.out.resolve()
     try:
         arguments.make_folder(options.out)
-        if "tf" in options.framework:
+        if "tf" in options.framework and not (options.publish
+                                              or options.peer):
             use_tensorflow()
     except DataError as error:
         parser.error(str(error))

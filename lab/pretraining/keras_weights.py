@@ -58,10 +58,17 @@ def keras_weights(arrays):
 
 
 def copy_into(model, arrays):
-    """Give a Keras network the weights of its twin in PyTorch."""
+    """Give a Keras network the weights of its twin in PyTorch.
+
+    Raises DataError if they are those of another network.
+    """
     layers = [layer for layer in model.layers if layer.weights]
-    for layer, weights in zip(layers, keras_weights(arrays), strict=True):
-        layer.set_weights(weights)
+    try:
+        for layer, weights in zip(layers, keras_weights(arrays), strict=True):
+            layer.set_weights(weights)
+    except (ValueError, KeyError) as error:
+        raise DataError("the file holds weights of a network that is not "
+                        "quite the lesson's; make it anew.") from error
     layers[0].finalize_state()  # or it would go on with its former numbers
 
 
