@@ -296,9 +296,18 @@ print(*re.findall(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read()))
 @pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/status").exists(),
                     reason="Linux tells how much memory was used")
-def test_the_largest_picture_takes_the_memory_that_is_promised(tmp_path):
-    largest = tmp_path / "largest.png"
-    Image.new("1", (9400, 9500)).save(largest)
+@pytest.mark.parametrize("name", ["largest.png", "turned.jpg", "deep.tif"])
+def test_the_largest_picture_takes_the_memory_that_is_promised(tmp_path,
+                                                               name):
+    largest, size = tmp_path / name, (9400, 9500)
+    if name == "largest.png":
+        Image.new("1", size).save(largest)
+    elif name == "turned.jpg":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", size).save(largest, exif=exif)
+    else:
+        tifffile.imwrite(largest, np.zeros(size, np.uint16))
     kilobytes = subprocess.run(
         [sys.executable, "-c", PEAK, largest], cwd=lesson.ROOT, check=True,
         capture_output=True, text=True).stdout
