@@ -25,6 +25,7 @@ SOURCES = ("auto", "download", "sample")
 LOCK_SECONDS = 30 * 60  # a slow download in another notebook may take long
 MOST_FILES = 100_000  # below a folder; no data set here has a tenth of it
 REMEDIES = {
+    errno.ENOENT: "check its name",
     errno.EACCES: "change its permissions, or ask its owner",
     errno.EPERM: "change its permissions, or ask its owner",
     errno.EROFS: "copy the lesson to a disk that can be written to",
