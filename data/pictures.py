@@ -103,18 +103,31 @@ def _picture(stream):
     number, start = 0, stream.read(2)
     if start in (b"II", b"MM"):  # a TIFF, or what cameras make of it
         number, page = deep.largest_page(stream)
-        if deep.is_deep(page):
+        if number is None or deep.is_deep(page):
             return deep.tiff(page)
     picture = _pillow(stream)
-    picture.seek(number)
-    deep_png = picture.format == "PNG" and ";16" in str(picture.tile)
-    if not deep_png and not picture.mode.startswith(("I", "F")):
-        return picture
-    deep.check_size(*picture.size, 8 if deep_png else 4)
-    shallow = deep.png(stream) if deep_png \
-        else deep.eight_bits(np.asarray(picture))
-    shallow.getexif().update(picture.getexif())
+    if number:  # else the main one, which need not be the first
+        picture.seek(number)
+    shallow = _shallow(picture, stream)
+    if shallow is not picture:
+        shallow.getexif().update(picture.getexif())
     return shallow
+
+
+def _shallow(picture, stream):
+    """A Pillow picture of 8 bits; Pillow itself cuts PNG and PPM to that."""
+    sides, channels = (picture.height, picture.width), len(picture.getbands())
+    codec, _, start, kind = picture.tile[0] if picture.tile else [""] * 4
+    if picture.format == "PNG" and ";16" in str(kind):
+        deep.check_size(*sides, 2 * channels)
+        return deep.png(stream)
+    if codec == "ppm" and kind[1] > 255:
+        deep.check_size(*sides, 2 * channels)
+        return deep.ppm(stream, start, (*sides, channels))
+    if picture.mode.startswith(("I", "F")):
+        deep.check_size(*sides, 4)
+        return deep.eight_bits(np.asarray(picture))
+    return picture
 
 
 def _to_rgb(stream):

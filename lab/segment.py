@@ -5,7 +5,8 @@
 
 writes NAME-mask.png beside each picture, white = found, in the picture's
 original size; of a person also NAME-person.png, with nothing behind them. The
-networks were trained on synthetic images alone.
+networks were trained on synthetic images alone. A picture of 89 million
+pixels, the largest, takes up to 2.6 GB of memory.
 """
 
 import sys
@@ -34,10 +35,10 @@ FLIPS = [(1, 1), (1, -1), (-1, 1), (-1, -1)]  # steps along H and W
 
 def largest_piece(mask):
     """The largest piece of a mask, bool (H, W)."""
-    labels = measure.label(mask)
-    if labels.max() < 1:
+    if not mask.any():
         return mask
-    return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    labels = measure.label(mask)
+    return labels == np.bincount(labels[mask]).argmax()
 
 
 def one_piece(mask):

@@ -17,6 +17,8 @@ Its models are in its wheel: once installed, it needs no network.
 
 import argparse
 import io
+import os
+import stat
 import sys
 from pathlib import Path
 
@@ -34,24 +36,31 @@ LINE, JOINT, PERSON = (0, 220, 220), (255, 80, 0), (0, 114, 178)
 
 def read(path, mode):
     """A picture as uint8 array, upright; a sentence if it is not one."""
-    if not path.is_file():  # opening anything else may wait for ever
-        sys.exit(f"{path} is no file; name the picture itself.")
     try:
+        # Opening anything else may wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is no file")
         with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):  # would be cut off
+                raise ValueError("more than 8 bits")
             return np.asarray(ImageOps.exif_transpose(picture).convert(mode))
     except Exception as error:  # Pillow's readers raise almost any
-        sys.exit(f"{path} cannot be read as a picture ({error}); save it as "
-                 "JPEG or PNG.")
+        sys.exit(f"{path} cannot be read as a picture ({error}); name one in "
+                 "JPEG or PNG with 8 bits.")
 
 
 def save(sheet, target):
     """Write a picture, unless a file has its name; a sentence if so."""
     content = io.BytesIO()
     sheet.save(content, "PNG")
+    made = False
     try:
         with target.open("xb") as file:
+            made = True
             file.write(content.getvalue())
     except OSError as error:
+        if made:  # and only half written
+            target.unlink()
         sys.exit(f"{target} cannot be written ({error.strerror}); rename or "
                  "remove what is there, or copy the picture elsewhere.")
 
@@ -103,14 +112,19 @@ def main():
     parser.add_argument("picture", type=Path)
     parser.add_argument("--mask", type=Path, help="white = person")
     options = parser.parse_args()
+    sys.stdout.reconfigure(errors="replace")  # names may hold any letters
     if MISSING:
         sys.exit(f"{MISSING} is not installed here. Start the script by `uv "
                  "run lab/skeleton.py PICTURE`, which installs it, or see "
                  "lab/README.md for the way without uv.")
     image = read(options.picture, "RGB")
     target = options.picture.with_name(f"{options.picture.stem}-skeleton.png")
-    if target.exists():
+    if os.path.lexists(target):
         sys.exit(f"{target} is there already; rename or remove it.")
+    ours = read(options.mask, "L") > 127 if options.mask else None
+    if ours is not None and ours.shape != image.shape[:2]:
+        sys.exit(f"the mask is {ours.shape[::-1]} pixels, the picture "
+                 f"{image.shape[1::-1]}; make them equal.")
     joints = find_joints(image)
     theirs = person_probability(image) > WANTED
     cut_out = tint(image, theirs)
@@ -122,10 +136,6 @@ def main():
         print("No skeleton was found: is there a whole person?")
     print(f"MediaPipe calls {theirs.mean():.1%} of the picture person.")
     if options.mask:
-        ours = read(options.mask, "L") > 127
-        if ours.shape != theirs.shape:
-            sys.exit(f"the mask is {ours.shape[::-1]} pixels, the picture "
-                     f"{theirs.shape[::-1]}; make them equal.")
         either = (ours | theirs).sum()
         print(f"IoU of your mask and MediaPipe's: "
               f"{(ours & theirs).sum() / max(either, 1):.3f}")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -304,8 +305,29 @@ def test_the_skeleton_of_a_drawn_person(skeleton, tmp_path):
 @pytest.mark.full
 def test_the_skeleton_program_refuses_what_is_no_picture(skeleton, tmp_path):
     (tmp_path / "me.jpg").write_text("not a picture")
-    done = subprocess.run([*skeleton, tmp_path / "me.jpg"], text=True,
-                          capture_output=True)
-    assert done.returncode == 1
-    assert "cannot be read as a picture" in done.stderr.splitlines()[-1]
-    assert os.listdir(tmp_path) == ["me.jpg"]
+    os.mkfifo(tmp_path / "pipe")
+    Image.new("I;16", (9, 9)).save(tmp_path / "deep.png")
+    before = set(tmp_path.iterdir())
+    for refused in (*before, tmp_path, "nowhere.png", "m" * 300):
+        done = subprocess.run([*skeleton, refused], text=True,
+                              capture_output=True, timeout=60)
+        assert done.returncode == 1
+        assert "cannot be read as a picture" in done.stderr.splitlines()[-1]
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.full
+def test_a_skeleton_is_written_whole_or_not_at_all(skeleton, tmp_path):
+    """No file may be larger than 5,000 bytes here; a name of old times."""
+    old = os.fsencode(tmp_path) + b"/m\xf6"
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(image).save(os.fsdecode(old + b".jpg"), quality=30)
+    command = " ".join(map(shlex.quote, map(str, skeleton)))
+    start = ["bash", "-c", f'{command} "$0"', old + b".jpg"]
+    few = ["bash", "-c", f'ulimit -f 5; {command} "$0"', old + b".jpg"]
+    assert b"cannot be written (File too large)" in subprocess.run(
+        few, capture_output=True).stderr
+    assert os.listdir(os.fsencode(tmp_path)) == [b"m\xf6.jpg"]
+    done = subprocess.run(start, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert os.path.exists(old + b"-skeleton.png")
