@@ -206,7 +206,7 @@ UNREADABLE = {
                     subifds=1),
     "torn.tif": leading(tiff(MOLE), 10**6),  # only a preview may be left
     "channels.tif": tiff(np.zeros((9, 9, 7), np.uint16)),
-    "deep.tif": tiff(np.zeros((9, 9, 3), np.uint16)).replace(
+    "huge.tif": tiff(np.zeros((9, 9, 3), np.uint16)).replace(
         struct.pack("<HHII", 256, 4, 1, 9),
         struct.pack("<HHII", 256, 4, 1, 9000)).replace(
         struct.pack("<HHII", 257, 4, 1, 9),
