@@ -41,6 +41,7 @@ THRESHOLD = 0.25
 MOST_COVERED = 0.05
 SEQUENCES = 30  # of synthetic people, six of each category
 SEED = 14  # of synthetic people, whose places are neither bare nor full
+STRANGERS = 15  # sequences, three of each category, each in its own place
 # HipHop_HipHop1_C0_00180: category, sequence, camera, frame
 NAME = re.compile(r"([A-Za-z]+)_([A-Za-z]+\d*)_C(\d+)_(\d+)", re.ASCII)
 
@@ -93,7 +94,21 @@ def load(size=(96, 128), source=None):
             if source == "download":
                 raise
             print(f"Using the synthetic sample instead of MADS: {error}")
-    return read(draw_sample(home), size, "synthetic sample", home)
+    folder = draw_sample(home, "people", sequences=SEQUENCES, seed=SEED)
+    return read(folder, size, "synthetic sample", home)
+
+
+def strangers(size=(96, 128), seed=15):
+    """Return synthetic people and places that the sample does not show.
+
+    15 sequences, each in a place of its own; another seed gives others.
+    size: (H, W) in pixels of the images and masks returned.
+    """
+    storage.check_size(size)
+    home = storage.writable_folder()
+    folder = draw_sample(home, f"strangers{seed}", sequences=STRANGERS,
+                         frames=2, seed=seed, apart=True)
+    return read(folder, size, "synthetic strangers", home)
 
 
 def split(samples, seed, valid=0.2, test=0.2):
@@ -166,8 +181,11 @@ def download(folder):
                         f"into {storage.ROOT}.") from None
 
 
-def draw_sample(home):
-    """Return the folder of the synthetic people, drawn if need be."""
+def draw_sample(home, name="people", **settings):
+    """Return the folder of synthetic people, drawn if need be.
+
+    settings: what `people.write_dataset` is told.
+    """
     from data.synthetic import (  # here: people imports mads
         canvas,
         people,
@@ -175,12 +193,11 @@ def draw_sample(home):
         solids,
     )
 
-    folder = storage.sample_folder(home, "people", people, scenes, solids,
-                                   canvas)
+    folder = storage.sample_folder(home, name, people, scenes, solids, canvas)
     with storage.making(folder) as missing:
         if missing:
             with storage.whole(folder) as part:
-                people.write_dataset(part, sequences=SEQUENCES, seed=SEED)
+                people.write_dataset(part, **settings)
     return folder
 
 

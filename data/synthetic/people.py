@@ -477,10 +477,13 @@ def write_sequence(home, category, sequence, frames, seed, place, size):
         Image.fromarray(mask).convert("RGB").save(home / f"masks/{name}.png")
 
 
-def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0):
+def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0,
+                  apart=False):
     """Write images, masks and a table in MADS's own layout.
 
     Every sequence has two or three cameras with `frames` pictures each.
+    A category has one place, as all of MADS was filmed in one studio; or
+    every sequence has its own, if they are `apart`.
     The same seed gives the same files on any number of workers.
     """
     home = Path(folder) / mads.HOME
@@ -488,7 +491,6 @@ def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0):
         (home / kind).mkdir(parents=True, exist_ok=True)
     categories = list(mads.PREFIXES)
     numbers = [mads.STEP * (frame + 1) for frame in range(frames)]
-    # A category has one place, as all of MADS was filmed in one studio.
     performers, places = (root.spawn(sequences) for root in
                           np.random.SeedSequence(seed).spawn(2))
     jobs = []
@@ -497,7 +499,8 @@ def write_dataset(folder, sequences=20, frames=4, size=(192, 256), seed=0):
         category = categories[kind]
         jobs.append(delayed(write_sequence)(
             home, category, f"{mads.PREFIXES[category]}{number + 1}",
-            numbers, performers[index], places[kind], size))
+            numbers, performers[index], places[index if apart else kind],
+            size))
     done = Parallel(n_jobs=-1, return_as="generator")(jobs)
     for _ in tqdm(done, total=sequences, desc="Drawing", unit="sequence"):
         pass
