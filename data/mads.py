@@ -41,7 +41,7 @@ THRESHOLD = 0.25
 MOST_COVERED = 0.05
 SEQUENCES = 30  # of synthetic people, six of each category
 SEED = 14  # of synthetic people, whose places are neither bare nor full
-STRANGERS = 15  # sequences, three of each category, each in its own place
+STRANGERS = 30  # sequences, six of each category, each in its own place
 # HipHop_HipHop1_C0_00180: category, sequence, camera, frame
 NAME = re.compile(r"([A-Za-z]+)_([A-Za-z]+\d*)_C(\d+)_(\d+)", re.ASCII)
 
@@ -94,20 +94,19 @@ def load(size=(96, 128), source=None):
             if source == "download":
                 raise
             print(f"Using the synthetic sample instead of MADS: {error}")
-    folder = draw_sample(home, "people", sequences=SEQUENCES, seed=SEED)
-    return read(folder, size, "synthetic sample", home)
+    return read(draw_sample(home), size, "synthetic sample", home)
 
 
-def strangers(size=(96, 128), seed=15):
+def strangers(size=(96, 128), seed=18):
     """Return synthetic people and places that the sample does not show.
 
-    15 sequences, each in a place of its own; another seed gives others.
+    30 sequences, each in a place of its own; another seed gives others.
     size: (H, W) in pixels of the images and masks returned.
     """
     storage.check_size(size)
     home = storage.writable_folder()
-    folder = draw_sample(home, f"strangers{seed}", sequences=STRANGERS,
-                         frames=2, seed=seed, apart=True)
+    folder = drawn(home, f"strangers{seed}", sequences=STRANGERS, frames=1,
+                   seed=seed, apart=True)
     return read(folder, size, "synthetic strangers", home)
 
 
@@ -181,8 +180,13 @@ def download(folder):
                         f"into {storage.ROOT}.") from None
 
 
-def draw_sample(home, name="people", **settings):
-    """Return the folder of synthetic people, drawn if need be.
+def draw_sample(home):
+    """Return the folder of the synthetic people, drawn if need be."""
+    return drawn(home, "people", sequences=SEQUENCES, seed=SEED)
+
+
+def drawn(home, name, **settings):
+    """Return a folder of drawn people, made if need be.
 
     settings: what `people.write_dataset` is told.
     """

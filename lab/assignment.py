@@ -2,9 +2,9 @@
 
     python -m lab.assignment
 
-writes lab/*.ipynb from lab/solutions/bodies/*.ipynb: the same notebooks
-without solutions and outputs. An assignment that somebody has changed since
-it was made stays as it is, unless --force is given.
+writes lab/*.ipynb from lab/solutions/*/*.ipynb: the same notebooks without
+solutions, hidden tests and outputs. An assignment that somebody has changed
+since it was made stays as it is, unless --force is given.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from data import DataError, storage
 from lab import arguments
 
 LAB = Path(__file__).resolve().parent
-SOLUTIONS = sorted((LAB / "solutions" / "bodies").glob("*.ipynb"))
+SOLUTIONS = sorted((LAB / "solutions").glob("*/*.ipynb"))
 STEPS = ["LockCells", "ClearSolutions", "ClearOutput", "CheckCellMetadata",
-         "ComputeChecksums"]
+         "ClearHiddenTests", "ComputeChecksums"]
 
 
 def assignment(solution):
@@ -40,7 +40,7 @@ def assignment(solution):
         exporter.register_preprocessor(
             getattr(preprocessors, step)(parent=exporter), enabled=True)
     notebook = nbformat.read(solution, as_version=4)
-    del notebook.metadata["lesson"]  # how the solution was run
+    notebook.metadata.pop("lesson", None)  # how the solution was run
     # The assignment lies two folders higher.
     for cell in notebook.cells:
         if cell.cell_type == "markdown":

@@ -272,6 +272,10 @@ def cross_entropy(cross_entropy, UNet):
          "entropy, of logits, and of masks that are 0 and 1?")
 
 
+def watched(f):
+    return f
+
+
 @check("Task 4, the training")
 def training(model, UNet):
     """Check that train_network returned a network with finite weights."""

@@ -16,12 +16,17 @@ import pytest
 from conftest import CHROMIUM, NO_CHROMIUM, shortened
 from playwright.sync_api import expect, sync_playwright
 
-from lab.lesson import NOTEBOOKS, ROOT, code_cells, read
+from lab.lesson import (
+    NOTEBOOKS,
+    PYTORCH,
+    ROOT,
+    TENSORFLOW,
+    code_cells,
+    read,
+)
 from lab.quizzes import quizzes
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM)
 
 # All cells of a notebook, not only those in sight.
 WHOLE_PAGE = '{"windowingMode": "none"}'
@@ -98,7 +103,9 @@ def play(page, quiz):
             assert right == answer["correct"]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", [
+    pytest.param(PYTORCH, marks=pytest.mark.full),
+    pytest.param(TENSORFLOW, marks=pytest.mark.slow)])
 def test_run_all_in_a_browser(jupyterlab, name, tmp_path):
     """No error, all pictures, a table, progress bars, and both quizzes."""
     with sync_playwright() as playwright, playwright.chromium.launch(

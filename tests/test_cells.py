@@ -16,7 +16,7 @@ from nbclient.exceptions import CellExecutionError
 
 from lab import lesson
 from lab.jupyter import HINT
-from lab.lesson import NOTEBOOKS, PYTORCH, ROOT
+from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, TENSORFLOW
 
 BOTH = pytest.mark.parametrize("name", NOTEBOOKS)
 
@@ -65,8 +65,9 @@ def short_run(name):
     return run(name, SHORT, LEFT_BEHIND)
 
 
-@pytest.mark.full
-@BOTH
+@pytest.mark.parametrize("name", [
+    pytest.param(PYTORCH, marks=pytest.mark.full),
+    pytest.param(TENSORFLOW, marks=pytest.mark.slow)])
 def test_a_notebook_leaves_what_it_promises_twice_the_same(name):
     first = short_run(name)
     assert "U-Net" in first

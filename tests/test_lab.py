@@ -21,13 +21,18 @@ from data.synthetic import people
 from lab import assignment, lesson
 from lab.lesson import PYTORCH, ROOT, code_cells
 
-NAMES = ["BodySegmentationPytorch.ipynb", "BodySegmentationTF.ipynb"]
+COURSES = {"BodySegmentationPytorch.ipynb": "bodies-pytorch",
+           "BodySegmentationTF.ipynb": "bodies-tf"}  # nbgrader's assignments
+NAMES = [*COURSES]
+SOLUTIONS = {name: Path("lab", "solutions", course, name)
+             for name, course in COURSES.items()}
 BOTH = pytest.mark.parametrize("name", NAMES)
-SOLUTIONS = Path("lab", "solutions", "bodies")
-SHORT = "SOURCE = 'sample'; HEIGHT, WIDTH = 48, 64; EPOCHS = 15; TARGET = 0.3"
+SHORT = "SOURCE = 'sample'; HEIGHT, WIDTH = 48, 64; TARGET = 0.3"
+TUNING = "EPOCHS = 15"
 POINTS = {"person_share": 1, "split_by_sequence": 3, "unet": 3,
           "cross_entropy": 2, "train_network": 2, "predict": 2,
-          "metrics": 2, "table": 2, "target": 3, "compose": 4}
+          "metrics": 2, "table": 2, "target": 3, "compose": 4, "steady": 2}
+QUESTIONS = ["question_worst", "question_choice", "question_gap"]
 
 
 def read(*parts):
@@ -47,7 +52,7 @@ def graded(notebook):
 
 @BOTH
 def test_the_assignment_is_what_its_solution_gives(name):
-    made = assignment.assignment(ROOT / SOLUTIONS / name)
+    made = assignment.assignment(ROOT / SOLUTIONS[name])
     assert made == (ROOT / "lab" / name).read_text(encoding="utf-8"), \
         "run: python -m lab.assignment"
 
@@ -87,7 +92,7 @@ def test_an_assignment_that_was_changed_is_not_replaced(
 
 @BOTH
 def test_the_assignment_gives_no_answer_away(name):
-    solution, handed_out = read(SOLUTIONS, name), read("lab", name)
+    solution, handed_out = read(SOLUTIONS[name]), read("lab", name)
     answers = [line.strip() for cell in code_cells(solution)
                for region in re.findall(
                    "### BEGIN SOLUTION(.*?)### END SOLUTION", cell.source,
@@ -107,13 +112,38 @@ def test_the_assignment_gives_no_answer_away(name):
 def test_every_answer_is_followed_by_its_check(name):
     expected = [(task, points) for task in POINTS
                 for points in (None, POINTS[task])]
-    expected.remove(("target", None))  # it checks the answers before
+    for task in "table", "target":  # they check the answers before
+        expected.remove((task, None))
     assert graded(read("lab", name)) == expected
+
+
+@BOTH
+def test_questions_are_graded_by_a_person(name):
+    for handed_out, cells in ((False, read(SOLUTIONS[name]).cells),
+                              (True, read("lab", name).cells)):
+        answers = {cell.metadata.nbgrader.grade_id: cell for cell in cells
+                   if cell.cell_type == "markdown"
+                   and "nbgrader" in cell.metadata}
+        assert [*answers] == QUESTIONS
+        for cell in answers.values():
+            assert cell.metadata.nbgrader.points == 4
+            assert (cell.source == "YOUR ANSWER HERE") == handed_out
+            assert ("| criterion | points |" in cell.source) != handed_out
+
+
+@BOTH
+def test_an_assignment_has_no_hidden_test(name):
+    hidden = [cell.metadata.nbgrader.grade_id
+              for cell in code_cells(read(SOLUTIONS[name]))
+              if "BEGIN HIDDEN TESTS" in cell.source]
+    assert hidden == ["person_share_check", "metrics_check", "target_check"]
+    text = (ROOT / "lab" / name).read_text(encoding="utf-8")
+    assert "HIDDEN" not in text and "seed=20" not in text
 
 
 def test_both_solutions_tell_and_ask_the_same():
     """All prose but the title, with its links, and the form of a batch."""
-    ours, theirs = ([cell.source for cell in read(SOLUTIONS, name).cells
+    ours, theirs = ([cell.source for cell in read(SOLUTIONS[name]).cells
                      if cell.cell_type == "markdown"] for name in NAMES)
     assert len(ours) == len(theirs)
     different = [one.split("\n")[0] for one, other in zip(ours, theirs)
@@ -124,7 +154,7 @@ def test_both_solutions_tell_and_ask_the_same():
 
 @BOTH
 def test_the_saved_solution_was_run_on_the_sample(name):
-    cells = code_cells(read(SOLUTIONS, name))
+    cells = code_cells(read(SOLUTIONS[name]))
     counts = [cell.execution_count for cell in cells]
     assert counts == list(range(1, len(cells) + 1))
     printed = "".join(output.get("text", "") for cell in cells
@@ -152,24 +182,21 @@ def test_a_fresh_assignment_runs_to_the_first_task_and_says_what_to_do(name):
 
 # --- Handed out, collected, graded ----------------------------------------
 
-def solve(notebook, solution, **wrong):
-    """Put the solution's answers into an assignment, or wrong ones."""
+def solve(notebook, solution, **other):
+    """Put the solution's answers into an assignment, or other ones."""
     answers = {cell.metadata.nbgrader.grade_id: cell.source
                for cell in solution.cells
                if cell.metadata.get("nbgrader", {}).get("solution")}
     for cell in notebook.cells:
         task = cell.metadata.get("nbgrader", {}).get("grade_id")
         if task in answers:
-            cell.source = wrong.get(task, answers[task])
+            cell.source = other.get(task, answers[task])
+    for tag, code in other.items():
+        for cell in code_cells(notebook, tag):
+            cell.source = code
 
 
-WRONG = {  # leaks, confuses Dice and IoU, has a halo
-    "split_by_sequence": """\
-def split_by_sequence(samples, seed):
-    rest, test = train_test_split(np.arange(len(samples)), test_size=0.2,
-                                  random_state=seed)
-    return *train_test_split(rest, test_size=0.2, random_state=seed), test
-""",
+WRONG = {  # confuses Dice and IoU, has a halo, smooths nothing
     "metrics": """\
 def iou(predicted, masks):
     both = (predicted & masks).sum(axis=(1, 2))
@@ -178,12 +205,53 @@ def iou(predicted, masks):
 
 
 dice = iou
+
+
+def scores_by_sequence(predicted, rows):
+    masks = samples.masks[rows]
+    return pd.DataFrame({"IoU": iou(predicted, masks),
+                         "Dice": dice(predicted, masks)}).groupby(
+                             samples.groups[rows]).mean()
 """,
     "compose": """\
 def compose(image, probabilities, background):
     alpha = probabilities[..., None]
     return np.uint8(alpha * image + (1 - alpha) * background)
+""",
+    "steady": """\
+def steady(probabilities):
+    return probabilities
 """}
+LEAKING = {  # at random, and then trains on all there is
+    "split_by_sequence": """\
+def split_by_sequence(samples, seed):
+    rest, test = train_test_split(np.arange(len(samples)), test_size=0.2,
+                                  random_state=seed)
+    return *train_test_split(rest, test_size=0.2, random_state=seed), test
+"""}
+ALL_ROWS = ("batches(rows)", "batches(np.arange(len(samples)))")
+TUNED = "EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 12, 6e-3\n" \
+    "CHANNELS = 12, 24, 48, 96\nBACKGROUND = PHOTO = ''"
+LAZY = {  # the tasks whose answers it has not written
+    "compose": "def compose(image, probabilities, background):\n    pass",
+    "steady": "def steady(probabilities):\n    pass"}
+
+
+def submissions(solution):
+    """{student: what differs from the solution, points that are lost}."""
+    [training] = [cell.source for cell in solution.cells
+                  if cell.metadata.get("nbgrader", {}).get("grade_id")
+                  == "train_network"]
+    leaking = LEAKING | {"train_network": training.replace(*ALL_ROWS)}
+    assert leaking["train_network"] != training
+    return {
+        "right": ({}, []),
+        "tuned": ({"tuning": TUNED}, []),
+        "lazy": (LAZY, ["compose", "steady"]),
+        "wrong": (WRONG, ["metrics", "table", "compose", "steady"]),
+        "leaking": (leaking, ["split_by_sequence", "train_network",
+                              "target"]),
+        "empty": (None, [*POINTS])}
 
 
 def nbgrader(course, *words):
@@ -199,55 +267,79 @@ def course_in(folder, name):
     """A copy of the lab as course directory, with one short notebook."""
     shutil.copytree(ROOT / "data", folder / "data", ignore=lambda *found: [
         entry for entry in found[1] if entry.startswith((
-            "PH2", ".PH2", "MADS", "cache", "trained"))])
+            "PH2", ".PH2", "MADS", "cache", "trained", "benchmark"))])
     (folder / "lab").mkdir()
     for file in (ROOT / "lab").glob("*.py"):
         shutil.copy(file, folder / "lab")
-    solution = shortened(read(SOLUTIONS, name), SHORT)
-    (folder / SOLUTIONS).mkdir(parents=True)
-    nbformat.write(solution, folder / SOLUTIONS / name)
+    for file in lesson.NOTEBOOKS:  # where the networks of task 8 come from
+        shutil.copy(ROOT / file, folder)
+    solution = shortened(read(SOLUTIONS[name]), SHORT)
+    [tuning] = code_cells(solution, "tuning")
+    tuning.source += f"\n{TUNING}"
+    # The rest, task 8, gives no points and takes time.
+    last = max(number for number, cell in enumerate(solution.cells)
+               if cell.metadata.get("nbgrader"))
+    del solution.cells[last + 1:]
+    (folder / SOLUTIONS[name]).parent.mkdir(parents=True)
+    nbformat.write(solution, folder / SOLUTIONS[name])
     return folder / "lab", solution
+
+
+def answered_by_a_person(course, student):
+    """Full points for the questions, as a person gives them by hand."""
+    from nbgrader.api import Gradebook
+    with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
+        [assignment] = book.assignments
+        [notebook] = book.find_submission(assignment.name, student).notebooks
+        for question in QUESTIONS:
+            book.find_grade(question, notebook.name, assignment.name,
+                            student).manual_score = 4
+        book.db.commit()
 
 
 @pytest.mark.parametrize("name", [
     pytest.param(NAMES[0], marks=pytest.mark.full),
     pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def test_nbgrader_hands_out_collects_and_grades(name, tmp_path):
-    """A right submission gets all points, a wrong one those it deserves."""
+    """Each submission gets the points that it deserves."""
     course, solution = course_in(tmp_path, name)
-    nbgrader(course, "generate_assignment", "bodies")
-    released = course / "release" / "bodies" / name
-    for student, wrong in [("right", {}), ("wrong", WRONG)]:
-        submitted = course / "submitted" / student / "bodies"
-        submitted.mkdir(parents=True)
+    task = COURSES[name]
+    nbgrader(course, "generate_assignment", task)
+    released = course / "release" / task / name
+    assert "BEGIN SOLUTION" not in released.read_text()
+    everybody = submissions(solution)
+    for student, (other, _) in everybody.items():
         notebook = nbformat.read(released, as_version=4)
-        assert "BEGIN SOLUTION" not in released.read_text()
-        solve(notebook, solution, **wrong)
-        nbformat.write(notebook, submitted / name)
-    nbgrader(course, "autograde", "bodies")
-    nbgrader(course, "generate_feedback", "bodies")
+        if other is not None:
+            solve(notebook, solution, **other)
+        folder = course / "submitted" / student / task
+        folder.mkdir(parents=True)
+        nbformat.write(notebook, folder / name)
+    nbgrader(course, "autograde", task)
+    for student, (_, lost) in everybody.items():
+        expected = POINTS | dict.fromkeys(lost, 0)
+        assert points_of(course, student) == expected, student
+    answered_by_a_person(course, "right")
+    nbgrader(course, "generate_feedback", task)
     nbgrader(course, "export")
-    points = points_of(course, "right"), points_of(course, "wrong")
-    assert points[0] == POINTS
-    assert points[1] == POINTS | {"split_by_sequence": 0, "metrics": 0,
-                                  "table": 0, "compose": 0}
     grades = pd.read_csv(course / "grades.csv").set_index("student_id")
-    assert grades.score.to_dict() == {
-        student: sum(gained.values())
-        for student, gained in zip(("right", "wrong"), points)}
-    for student in ("right", "wrong"):
-        page = course / "feedback" / student / "bodies" / Path(
+    assert grades.score["right"] == grades.max_score["right"] \
+        == sum(POINTS.values()) + 12
+    assert grades.score["empty"] == 0
+    for student, (_, lost) in everybody.items():
+        page = course / "feedback" / student / task / Path(
             name).with_suffix(".html")
-        assert ("❌ Task" in page.read_text()) == (student == "wrong")
+        assert ("❌ Task" in page.read_text()) == bool(lost)
 
 
 def points_of(course, student):
-    """{task: points} that nbgrader's gradebook has of a student."""
+    """{task: points} that nbgrader's checks gave a student."""
     from nbgrader.api import Gradebook
     with Gradebook(f"sqlite:///{course}/gradebook.db") as book:
-        [notebook] = book.find_submission("bodies", student).notebooks
-        return {grade.name.removesuffix("_check"): grade.score
-                for grade in notebook.grades}
+        [assignment] = book.assignments
+        [notebook] = book.find_submission(assignment.name, student).notebooks
+        return {grade.name.removesuffix("_check"): grade.auto_score
+                for grade in notebook.grades if grade.name not in QUESTIONS}
 
 
 # --- The challenge --------------------------------------------------------

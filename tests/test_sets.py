@@ -672,6 +672,24 @@ def test_the_sample_is_drawn_once_for_each_program(
     assert visible(tmp_path / "sample") == sorted(drawn)
 
 
+def test_strangers_are_others_each_time_and_never_those_of_the_sample(
+        drawn_people, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "writable_folder", lambda: tmp_path)
+    monkeypatch.setattr(people, "write_dataset", partial(
+        people.write_dataset, size=(24, 32)))
+    sample = mads.read(drawn_people, (24, 32), "synthetic sample", tmp_path)
+    sets = [sample, mads.strangers((24, 32)), mads.strangers((24, 32), 1),
+            mads.strangers((24, 32), 1)]
+    images = [{image.tobytes() for image in one.images} for one in sets]
+    assert not images[0] & images[1] and not images[1] & images[2]
+    assert images[2] == images[3]
+    for strangers in sets[1:]:
+        assert len(set(strangers.groups)) == mads.STRANGERS
+        assert {mads.parse(name).category for name in strangers.names} \
+            == set(mads.EXPECTED)
+        assert strangers.source == "synthetic strangers"
+
+
 # --- Downloading ---------------------------------------------------------
 
 @pytest.fixture
