@@ -8,6 +8,7 @@ since it was made stays as it is, unless --force is given.
 """
 
 import hashlib
+import re
 import sys
 from pathlib import Path
 
@@ -41,10 +42,11 @@ def assignment(solution):
             getattr(preprocessors, step)(parent=exporter), enabled=True)
     notebook = nbformat.read(solution, as_version=4)
     notebook.metadata.pop("lesson", None)  # how the solution was run
-    # The assignment lies two folders higher.
+    # The assignments lie two folders higher, side by side.
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../../", "](")
+            cell.source = re.sub(r"\]\(\.\./(\.\./|bodies-\w+/)", "](",
+                                 cell.source)
     made = nbformat.reads(exporter.from_notebook_node(notebook)[0],
                           as_version=4)
     made.metadata["fingerprint"] = fingerprint(made)

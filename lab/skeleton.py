@@ -4,13 +4,13 @@
 # ///
 """Find the joints of a person in a picture, and cut the person out.
 
-    uv run lab/skeleton.py me.jpg [--mask my-mask.png]
+    uv run lab/skeleton.py me.jpg [--mask my-mask.png] [--save-mask new.png]
 
 writes me-skeleton.png beside the picture: the person that MediaPipe's
 selfie segmentation finds, a model of video calls, with the skeleton and
-without. With
-a mask of your own (white = person) it shows that too and prints how well
-the two agree. MediaPipe needs older packages than the lesson, so this
+without. With a mask of your own (white = person) it shows that too and
+prints how well the two agree. MediaPipe's mask is saved if you name a file
+for it. MediaPipe needs older packages than the lesson, so this
 script has an environment of its own, which uv makes from the lines above.
 Its models are in its wheel: once installed, it needs no network.
 """
@@ -111,6 +111,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("picture", type=Path)
     parser.add_argument("--mask", type=Path, help="white = person")
+    parser.add_argument("--save-mask", type=Path, metavar="FILE",
+                        help="where to write MediaPipe's mask, a PNG")
     options = parser.parse_args()
     sys.stdout.reconfigure(errors="replace")  # names may hold any letters
     if MISSING:
@@ -119,8 +121,9 @@ def main():
                  "lab/README.md for the way without uv.")
     image = read(options.picture, "RGB")
     target = options.picture.with_name(f"{options.picture.stem}-skeleton.png")
-    if os.path.lexists(target):
-        sys.exit(f"{target} is there already; rename or remove it.")
+    for new in filter(None, (target, options.save_mask)):
+        if os.path.lexists(new):
+            sys.exit(f"{new} is there already; rename or remove it.")
     ours = read(options.mask, "L") > 127 if options.mask else None
     if ours is not None and ours.shape != image.shape[:2]:
         sys.exit(f"the mask is {ours.shape[::-1]} pixels, the picture "
@@ -147,6 +150,9 @@ def main():
     save(sheet, target)
     print(f"{target} shows, from left to right: MediaPipe's person "
           f"with the skeleton, without it{', yours' * bool(options.mask)}.")
+    if options.save_mask:
+        save(Image.fromarray(theirs).convert("L"), options.save_mask)
+        print(f"{options.save_mask} is MediaPipe's mask, white = person.")
 
 
 if __name__ == "__main__":

@@ -231,7 +231,7 @@ def split_by_sequence(samples, seed):
 """}
 ALL_ROWS = ("batches(rows)", "batches(np.arange(len(samples)))")
 TUNED = "EPOCHS, BATCH_SIZE, LEARNING_RATE = 12, 12, 6e-3\n" \
-    "CHANNELS = 12, 24, 48, 96\nBACKGROUND = PHOTO = ''"
+    "CHANNELS = 12, 24, 48, 96\nBACKGROUND = PHOTO = MEDIAPIPE = ''"
 LAZY = {  # the tasks whose answers it has not written
     "compose": "def compose(image, probabilities, background):\n    pass",
     "steady": "def steady(probabilities):\n    pass"}
@@ -392,6 +392,29 @@ def test_the_skeleton_of_a_drawn_person(skeleton, tmp_path):
                           capture_output=True)
     assert done.returncode and "is there already; rename" in done.stderr
     assert (tmp_path / "drawn-skeleton.png").read_bytes() == before
+
+
+@pytest.mark.full
+def test_the_skeleton_program_saves_its_mask_and_overwrites_none(
+        skeleton, tmp_path):
+    generator = np.random.default_rng(14)
+    image, mask = people.draw(generator, (192, 256), "Jazz")
+    Image.fromarray(image).save(tmp_path / "drawn.png")
+    start = [*skeleton, tmp_path / "drawn.png", "--save-mask"]
+    subprocess.run([*start, tmp_path / "new.png"], check=True)
+    saved = Image.open(tmp_path / "new.png")
+    assert saved.format == "PNG" and saved.size == (256, 192)
+    assert set(np.unique(saved.convert("L"))) == {0, 255}
+    white = np.asarray(saved.convert("L")) > 0
+    assert (white & mask).sum() / (white | mask).sum() > 0.7
+    (tmp_path / "drawn-skeleton.png").unlink()
+    before = (tmp_path / "new.png").read_bytes()
+    done = subprocess.run([*start, tmp_path / "new.png"], text=True,
+                          capture_output=True)
+    assert done.returncode and "new.png is there already" in done.stderr
+    assert (tmp_path / "new.png").read_bytes() == before
+    # Nothing is written if one of both cannot be.
+    assert not (tmp_path / "drawn-skeleton.png").exists()
 
 
 @pytest.mark.full
