@@ -1,6 +1,8 @@
 """The lab: made from its solution, says what to do, graded by nbgrader."""
 
+import base64
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -163,7 +165,51 @@ def test_the_saved_solution_was_run_on_the_sample(name):
     assert "synthetic sample" in printed and "❌" not in printed
 
 
+@BOTH
+def test_the_film_is_smooth_and_small(name):
+    [shown] = [output.data["text/html"]
+               for cell in code_cells(read(SOLUTIONS[name]))
+               for output in cell.outputs
+               if "image/webp" in output.get("data", {}).get("text/html", "")]
+    content = base64.b64decode(re.search("base64,([^\"]+)", shown)[1])
+    assert len(content) < 3_000_000
+    with Image.open(io.BytesIO(content)) as film:
+        assert film.n_frames == 60 and film.info["duration"] == 50
+        assert film.size == (512, 192)  # as filmed, and by the sea
+
+
+@BOTH
+def test_scores_of_the_test_appear_in_task_6_and_not_before(name):
+    cells = [cell.source for cell in code_cells(read(SOLUTIONS[name]))]
+    [split] = [number for number, source in enumerate(cells)
+               if source.startswith("train, valid, test =")]
+    [target] = [number for number, source in enumerate(cells)
+                if source.startswith("checks.target(")]
+    assert not any(re.search(r"\btest\b", source)
+                   for source in cells[split + 1:target])
+    assert any(re.search(r"\bvalid\b", source)
+               for source in cells[split + 1:target])
+
+
 # --- What a learner meets -------------------------------------------------
+
+@pytest.mark.full
+def test_the_learning_rate_of_keras_ends_at_zero():
+    notebook = shortened(read(SOLUTIONS[NAMES[1]]), SHORT)
+    [trial] = [cell for cell in notebook.cells
+               if cell.source.startswith("trial = ")]
+    del notebook.cells[notebook.cells.index(trial) + 1:]
+    printed = lesson.run(notebook, after={}, last="""
+rates = trial.optimizer._learning_rate
+print(*(float(rates(step)) for step in range(int(rates.warmup_steps
+                                                 + rates.decay_steps) + 1)))
+print(int(trial.optimizer.iterations))
+""")
+    rates, steps = printed.splitlines()
+    rates = list(map(float, rates.split()))
+    assert len(rates) == int(steps) + 1
+    assert max(rates) == pytest.approx(4e-3) and rates[-1] < 1e-9
+
 
 @pytest.mark.full
 @BOTH

@@ -21,7 +21,7 @@ from traitlets.config import Config
 from data import DataError
 from images import draw
 from lab import lesson
-from lab.benchmark import report
+from lab.benchmark import bodies, report
 from lab.lesson import NOTEBOOKS, ROOT
 from lab.quizzes import quizzes
 from lab.site import pages, parts
@@ -249,6 +249,14 @@ def test_the_container_for_grading_copies_what_exists():
     copied = re.findall(r"^COPY (\S+) ",
                         text_of("lab/teaching/Containerfile"), re.MULTILINE)
     assert len(copied) >= 5 and all(list(ROOT.glob(path)) for path in copied)
+
+
+def test_the_table_of_the_lab_is_that_of_its_results():
+    results = json.loads(bodies.RESULTS.read_text(encoding="utf-8"))
+    page = bodies.PAGE.read_text(encoding="utf-8")
+    assert page == bodies.with_table(page, results)
+    assert {framework: len(runs) for framework, runs in results.items()} \
+        == {"pytorch": 5, "tf": 5}
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

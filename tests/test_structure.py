@@ -193,6 +193,8 @@ WRONG = {
         ("--out README.md/new", "cannot be written"),
         ("--out /proc/new", "cannot be written"),
         ("KERAS_BACKEND=jax --data sample", "KERAS_BACKEND")],
+    "lab.benchmark.bodies": [("--seeds 0", "from 1"),
+                             ("--framework jax", "invalid choice")],
     "lab.benchmark.recipe": [
         ("--epochs 0", "from 1"), ("--seeds 0", "from 1"),
         ("--rate 0", "above 0"), ("--rate nan", "above 0"),

@@ -1,14 +1,17 @@
 """What a score of the lab promises: three splits, several seeds.
 
-    python -m lab.benchmark.bodies --framework pytorch tf --seeds 5
+    python -m lab.benchmark.bodies --seeds 5
 
 runs the lab's solution on the sample with seeds from 0 on, each of which
-changes split and training, and prints the table of lab/README.md. Each run
-is a file in data/benchmark/bodies/; what is there is not done again.
+changes split and training, and prints a table. Each run is a file in
+data/benchmark/bodies/; what is there is not done again. With --publish the
+results are kept in bodies.json, and their table in lab/README.md.
 """
 
 import json
+import re
 import sys
+from pathlib import Path
 
 if not __package__:  # Python would look in this file's folder
     sys.exit("Type python -m lab.benchmark.bodies in the lesson's folder.")
@@ -20,15 +23,17 @@ from lab import arguments, lesson
 from lab.benchmark.record import read, write
 
 FOLDER = storage.ROOT / "benchmark/bodies"
+RESULTS = Path(__file__).with_name("bodies.json")
+PAGE = lesson.ROOT / "lab/README.md"
 SOLUTIONS = {
     "pytorch": "lab/solutions/bodies-pytorch/BodySegmentationPytorch.ipynb",
     "tf": "lab/solutions/bodies-tf/BodySegmentationTF.ipynb"}
 LAST = """
 import json
 graded = mads.strangers((HEIGHT, WIDTH), seed=20)
-by_split["graded"] = checks.score(
+by_split["by place, graded"] = checks.score(
     predict, model, graded, np.arange(len(graded))).groupby(level=0).mean()
-print(json.dumps({split: scores.to_dict()
+print(json.dumps({split: scores.round(4).to_dict()
                   for split, scores in by_split.items()}))
 """
 
@@ -47,36 +52,58 @@ def run(framework, seed):
     return json.loads(printed)
 
 
-def gap(scores):
+def gain(scores):
     """How much more the random split gives for sequences in both tests."""
     known, new = (pd.Series(scores[split])
                   for split in ("at random", "by sequence"))
-    return (known - new).mean()  # of those that both have
+    return (known - new).mean()  # over those that both have
 
 
 def table(results):
-    """Means and standard deviations over the seeds, as lines of Markdown."""
+    """Means over the seeds, with their standard deviation: Markdown lines.
+
+    results: {framework: [what `run` returned, for each seed]}
+    """
     rows = []
     for framework, runs in results.items():
         means = pd.DataFrame([{split: pd.Series(scores).mean()
                                for split, scores in one.items()}
                               for one in runs])
-        means["twins"] = list(map(gap, runs))
-        rows.append([framework, len(runs), *(
-            f"{means[name].mean():.3f} ± {means[name].std():.3f}, "
-            f"from {means[name].min():.3f}" for name in means)])
-    head = ["framework", "seeds", *means.columns]
-    return "\n".join(f"| {' | '.join(map(str, row))} |"
+        cells = [f"{means[split].mean():.3f} ± {means[split].std():.3f} "
+                 f"({means[split].min():.3f})" for split in means]
+        gains = pd.Series(list(map(gain, runs)))
+        rows.append([f"{framework}, {len(runs)} seeds", *cells,
+                     f"{gains.mean():+.3f} ± {gains.std():.3f}"])
+    head = ["mean IoU ± standard deviation (lowest)", *means,
+            "random − sequence, same sequences"]
+    return "\n".join(f"| {' | '.join(row)} |"
                      for row in [head, ["---"] * len(head), *rows])
+
+
+def with_table(page, results):
+    """The text of a page, with the table between its marks."""
+    return re.sub("<!-- bodies -->.*?<!-- end -->",
+                  lambda _: f"<!-- bodies -->\n\n{table(results)}\n\n"
+                  "<!-- end -->", page, flags=re.DOTALL)
+
+
+def publish(results):
+    """Keep results, and put their table into the page."""
+    page = with_table(PAGE.read_text(encoding="utf-8"), results)
+    for file, text in (RESULTS, json.dumps(results) + "\n"), (PAGE, page):
+        with storage.whole(file) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 @arguments.program
 def main():
-    """Do the runs that are missing, and print the table."""
+    """Do the runs that are missing, and print or publish the table."""
     parser = arguments.parser(__doc__)
     parser.add_argument("--framework", nargs="+", choices=SOLUTIONS,
-                        default=["pytorch"])
+                        default=[*SOLUTIONS])
     parser.add_argument("--seeds", type=arguments.whole_number(1), default=5)
+    parser.add_argument("--publish", action="store_true",
+                        help="keep the results of what is named here")
     options = parser.parse_args()
     arguments.make_folder(FOLDER)
     results = {}
@@ -88,6 +115,8 @@ def main():
             results.setdefault(framework, []).append(
                 read(file, "by sequence"))
     print(table(results))
+    if options.publish:
+        publish(results)
 
 
 if __name__ == "__main__":
