@@ -75,7 +75,7 @@ def test_a_notebook_leaves_what_it_promises_twice_the_same(name):
     assert first == run(name, f"{SHORT}; PICTURE = 'README.md'", LEFT_BEHIND)
 
 
-@pytest.mark.full
+@pytest.mark.slow
 def test_both_notebooks_have_the_same_split_baseline_and_batches():
     ours, theirs = (short_run(name).splitlines()[1] for name in NOTEBOOKS)
     assert "Dice" in ours and ours == theirs
