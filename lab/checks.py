@@ -792,9 +792,10 @@ def target(predict, model, samples, test, least, seed=None):
     worst = by_sequence.idxmin()
     need(by_sequence.mean() >= least,
          f"the mean IoU of {len(by_sequence)} {kind} is "
-         f"{by_sequence.mean():.3f}, the target {least}. The worst sequence "
-         f"is {worst} ({by_sequence.min():.3f}): look at the masks of your "
-         "validation set. Did the loss still fall when the training ended?")
+         f"{by_sequence.mean():.3f}, the target {least}; the worst of them, "
+         f"{worst}, has {by_sequence.min():.3f}. Did the loss still fall when "
+         "the training ended? Does the augmentation change light and colours "
+         "enough for new rooms?")
     print(f"mean IoU of {len(by_sequence)} {kind}: {by_sequence.mean():.3f}")
 
 
@@ -838,7 +839,8 @@ def compose(compose):
     need(answer[..., 1].max() < 60, "there is a halo: green of the old "
          f"background, up to {answer[..., 1].max():.0f} of 255, shines "
          "through at the edge, since the pixels there were a mixture "
-         "already. Where could you get the person's own colour from?")
+         "already. Is every pixel from which you take the person's colour "
+         "surely person, and not a mixture itself?")
 
 
 # --- Task 7: a steady film -----------------------------------------------
