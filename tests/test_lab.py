@@ -174,6 +174,7 @@ def test_the_film_is_smooth_and_small(name):
     content = base64.b64decode(re.search("base64,([^\"]+)", shown)[1])
     assert len(content) < 3_000_000
     with Image.open(io.BytesIO(content)) as film:
+        film.load()
         assert film.n_frames == 60 and film.info["duration"] == 50
         assert film.size == (512, 192)  # as filmed, and by the sea
 

@@ -28,6 +28,7 @@ PAGE = lesson.ROOT / "lab/README.md"
 SOLUTIONS = {
     "pytorch": "lab/solutions/bodies-pytorch/BodySegmentationPytorch.ipynb",
     "tf": "lab/solutions/bodies-tf/BodySegmentationTF.ipynb"}
+NAMES = {"pytorch": "PyTorch", "tf": "TensorFlow"}
 LAST = """
 import json
 graded = mads.strangers((HEIGHT, WIDTH), seed=20)
@@ -73,7 +74,7 @@ def table(results):
         cells = [f"{means[split].mean():.3f} ± {means[split].std():.3f} "
                  f"({means[split].min():.3f})" for split in means]
         gains = pd.Series(list(map(gain, runs)))
-        rows.append([f"{framework}, {len(runs)} seeds", *cells,
+        rows.append([f"{NAMES[framework]}, {len(runs)} seeds", *cells,
                      f"{gains.mean():+.3f} ± {gains.std():.3f}"])
     head = ["mean IoU ± standard deviation (lowest)", *means,
             "random − sequence, same sequences"]
