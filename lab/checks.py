@@ -569,7 +569,7 @@ def training(model, UNet, prepare, samples, train):
     rows = spread_rows(train, 24)
     batch = prepare(samples.images[rows])
     masks = samples.masks[rows][..., None]
-    fresh = [UNet() for _ in range(3)]
+    fresh = [UNet() for _ in range(5)]
     answer, before = (tool.logits(network, batch)
                       for network in (model, fresh[0]))
     need(tool.n_parameters(model) == tool.n_parameters(fresh[0])
@@ -581,12 +581,13 @@ def training(model, UNet, prepare, samples, train):
     loss, *losses = (min(sum(loss_parts(logits(network, batch), masks)[:2])
                          for logits in (tool.logits, tool.logits_in_training))
                      for network in (model, *fresh))
-    least = min(*losses, np.log(2))  # of networks that know nothing
-    need(loss <= 0.8 * least, "it has hardly learned: its cross-"
+    untrained = min(np.median(losses), np.log(2))
+    need(loss <= 0.8 * untrained, "it has hardly learned: its cross-"
          f"entropy of training pictures is {loss:.3f}, that of networks that "
-         f"were not trained {least:.3f} or more. Does every step "
-         "compute the gradient and change the weights, and is the trained "
-         "network the one that you return?")
+         f"were not trained about {untrained:.3f}. Does every step compute "
+         "the gradient and change the weights, and is the trained network "
+         "the one that you return? If large batches make for few steps, "
+         "train for more epochs.")
     looked_at = rows_of(model)
     others = np.setdiff1d(looked_at, train)
     need(not len(others), f"the training looked at {len(others)} pictures "
