@@ -161,8 +161,10 @@ def test_the_saved_solution_was_run_on_the_sample(name):
     assert counts == list(range(1, len(cells) + 1))
     printed = "".join(output.get("text", "") for cell in cells
                       for output in cell.outputs)
-    assert printed.count("✅") == len(POINTS)
+    assert printed.count("✅") == len(POINTS) + 1  # and a hidden test
     assert "synthetic sample" in printed and "❌" not in printed
+    # What TensorFlow logs while it loads is of no use here.
+    assert "WARNING: All log" not in printed and "I0000" not in printed
 
 
 @BOTH
