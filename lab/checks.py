@@ -739,11 +739,11 @@ def table(scores, predicted, samples, rows):
         {"IoU": per_image, "Dice": 2 * per_image / (1 + per_image)}
     ).groupby(samples.groups[rows]).mean()
     need(sorted(scores.index) == sorted(expected.index),
-         "it should have one line for each sequence of the test set, with "
+         "it should have one line for each sequence of the rows, with "
          "its name as the index.")
     need(np.allclose(scores.loc[expected.index], expected, atol=0.006),
          "the numbers are not the means over the pictures of each sequence. "
-         "Are the scores in the order of the test rows?")
+         "Are the scores in the order of the rows?")
 
 
 # --- Task 6: reach the target --------------------------------------------

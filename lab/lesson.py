@@ -300,11 +300,16 @@ def times_table():
                       "out.*"])
 
 
+def with_table(page, mark, table):
+    """The text of a page, with a table between its marks."""
+    return re.sub(f"<!-- {mark} -->.*?<!-- end -->",
+                  lambda _: f"<!-- {mark} -->\n\n{table}\n\n<!-- end -->",
+                  page, flags=re.DOTALL)
+
+
 def with_times(page):
     """The text of a page, with the running times between its marks."""
-    return re.sub("<!-- times -->.*?<!-- end -->",
-                  lambda _: f"<!-- times -->\n\n{times_table()}\n\n"
-                  "<!-- end -->", page, flags=re.DOTALL)
+    return with_table(page, "times", times_table())
 
 
 def notebook_file(text):

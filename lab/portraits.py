@@ -14,18 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
-from skimage.transform import resize
 
 from data import DataError, Samples, storage
 from data.pictures import read_image, read_mask, resize_image, resize_mask
 from data.synthetic import portraits
 from lab.lesson import PYTORCH, TENSORFLOW, Lesson, definitions, prepared
-from lab.segment import KINDS, predict_flips
+from lab.segment import KINDS, ask
 
 __all__ = ["PYTORCH", "TENSORFLOW", "drawn", "fine_tuned", "read_corrected",
            "score", "shipped"]
 PERSON = KINDS["person"]
-WEIGHTS = storage.ROOT / "weights/people.safetensors"
+WEIGHTS = storage.ROOT / f"weights/{PERSON.file}.safetensors"
 ENDINGS = ".jpg", ".jpeg", ".png", ".heic", ".webp", ".tif", ".tiff", ".bmp"
 
 
@@ -38,10 +37,7 @@ class Network:
 
     def probability(self, image):
         """uint8 (H, W, 3) -> float (H, W): how sure a pixel is person."""
-        small = resize_image(image, PERSON.size)
-        [found] = predict_flips(self.lesson, self.model, small[None],
-                                PERSON.flips)
-        return resize(found, image.shape[:2], order=1)
+        return ask(self.lesson, self.model, image, PERSON)
 
 
 # --- Pairs ----------------------------------------------------------------

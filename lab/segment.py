@@ -100,7 +100,11 @@ def probability(image, what="lesion", notebook=PYTORCH):
     notebook: see `segment`; persons are found by PyTorch alone.
     """
     kind = KINDS[what]
-    lesson, model = network(kind.file, notebook)
+    return ask(*network(kind.file, notebook), image, kind)
+
+
+def ask(lesson, model, image, kind):
+    """What a network of some kind says: (H, W, 3) -> float (H, W)."""
     small = resize_image(image, kind.size)
     [mean] = predict_flips(lesson, model, small[None], kind.flips)
     return resize(mean, image.shape[:2], order=1)

@@ -143,6 +143,14 @@ def test_a_step_shared_in_tensorflow_is_the_same_step():
     assert float(difference) < 1e-9
 
 
+def is_worker(process):
+    """Does a process train? The launcher has helpers that soon end, too."""
+    try:
+        return any("lab.scaling" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.full
 def test_a_killed_process_ends_the_training(alone, tmp_path):
     framework, expected, _ = alone
@@ -151,8 +159,7 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     first = ""
     while not curve(first):
         first += training.stdout.readline()
-    workers = [child for child in psutil.Process(training.pid).children()
-               if any("lab.scaling" in word for word in child.cmdline())]
+    workers = list(filter(is_worker, psutil.Process(training.pid).children()))
     assert len(workers) == 2
     workers[1].kill()
     printed, errors = training.communicate(timeout=120)
@@ -168,14 +175,6 @@ def test_a_killed_process_ends_the_training(alone, tmp_path):
     # TensorFlow shuffles anew, so its numbers are near, but not the same.
     tolerance = TOLERANCE if framework == "pytorch" else 0.03
     assert abs(rest[3][0] - expected[3][0]) < tolerance
-
-
-def is_worker(process):
-    """Does a process train? The launcher has helpers that soon end, too."""
-    try:
-        return any("lab.scaling" in word for word in process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.mark.full

@@ -9,7 +9,6 @@ results are kept in bodies.json, and their table in lab/README.md.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pandas as pd
 from data import storage
 from lab import arguments, lesson
 from lab.benchmark.record import read, write
+from lab.benchmark.report import FRAMEWORKS
 
 FOLDER = storage.ROOT / "benchmark/bodies"
 RESULTS = Path(__file__).with_name("bodies.json")
@@ -28,7 +28,6 @@ PAGE = lesson.ROOT / "lab/README.md"
 SOLUTIONS = {
     "pytorch": "lab/solutions/bodies-pytorch/BodySegmentationPytorch.ipynb",
     "tf": "lab/solutions/bodies-tf/BodySegmentationTF.ipynb"}
-NAMES = {"pytorch": "PyTorch", "tf": "TensorFlow"}
 LAST = """
 import json
 graded = mads.strangers((HEIGHT, WIDTH), seed=20)
@@ -74,7 +73,7 @@ def table(results):
         cells = [f"{means[split].mean():.3f} ± {means[split].std():.3f} "
                  f"({means[split].min():.3f})" for split in means]
         gains = pd.Series(list(map(gain, runs)))
-        rows.append([f"{NAMES[framework]}, {len(runs)} seeds", *cells,
+        rows.append([f"{FRAMEWORKS[framework]}, {len(runs)} seeds", *cells,
                      f"{gains.mean():+.3f} ± {gains.std():.3f}"])
     head = ["mean IoU ± standard deviation (lowest)", *means,
             "random − sequence, same sequences"]
@@ -84,9 +83,7 @@ def table(results):
 
 def with_table(page, results):
     """The text of a page, with the table between its marks."""
-    return re.sub("<!-- bodies -->.*?<!-- end -->",
-                  lambda _: f"<!-- bodies -->\n\n{table(results)}\n\n"
-                  "<!-- end -->", page, flags=re.DOTALL)
+    return lesson.with_table(page, "bodies", table(results))
 
 
 def publish(results):
