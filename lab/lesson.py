@@ -203,15 +203,6 @@ def insert_after(notebook, tag, code):
                           nbformat.v4.new_code_cell(code))
 
 
-def without_the_rest(notebook):
-    """A notebook's code up to its predictions, and what loads weights."""
-    cells = code_cells(notebook)
-    last = cells.index(code_cells(notebook, "results")[0])
-    return nbformat.v4.new_notebook(cells=[
-        cell for number, cell in enumerate(cells)
-        if number <= last or "load" in tags_of(cell)])
-
-
 def run(notebook, after, last, **options):
     """Run a notebook with other code put in; returns what `last` prints.
 

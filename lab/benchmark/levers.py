@@ -1,107 +1,128 @@
 """What was tried to make the U-Net better: one change at a time.
 
-A lever changes parameters of the notebook, or adds a cell behind one of
-its cells. The benchmark runs it with the same folds as the notebook as it
-is, so that the two can be compared image by image.
+A lever changes what the PyTorch notebook has defined before a training
+begins, or the images, or the number of epochs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-DICE_LOSS = """
-bare_cross_entropy = cross_entropy
-
-
-def cross_entropy(logits, masks):
-    p, pixels = torch.sigmoid(logits), (1, 2, 3)
-    overlap, total = (p * masks).sum(pixels), (p + masks).sum(pixels)
-    dice_loss = 1 - (2 * overlap + 1) / (total + 1)
-    return bare_cross_entropy(logits, masks) + dice_loss.mean()
-"""
-
-ANY_ANGLE = """
-augment.transforms[3].degrees = [-180.0, 180.0]
-"""
-
-# The mean of large values is taken for the colour of the light.
-SHADES_OF_GREY = """
-from dataclasses import replace
-light = ((samples.images / 255) ** 6).mean(axis=(1, 2)) ** (1 / 6)
-gain = light.mean(axis=1, keepdims=True) / light
-samples = replace(samples, images=np.uint8(np.clip(
-    samples.images * gain[:, None, None], 0, 255)))
-"""
-
-# Each stage of the decoder draws a mask of its own size, which is judged
-# as well, the smaller the less (as in nnU-Net, Isensee et al., 2021).
-DEEP_SUPERVISION = """
-class UNet(UNet):
-    def __init__(self):
-        super().__init__()
-        self.sides = nn.ModuleList(nn.Conv2d(width, 1, kernel_size=1)
-                                   for width in (128, 64, 32))
-
-    def forward(self, x):
-        self.side_logits = []
-        hooks = [block.register_forward_hook(
-                     lambda _, __, maps, side=side:
-                     self.side_logits.append(side(maps)))
-                 for block, side in zip(self.decoder, self.sides)]
-        logits = super().forward(x)
-        for hook in hooks:
-            hook.remove()
-        return logits
-
-    def load_state_dict(self, weights, strict=False):
-        # The stored weights have no sides.
-        return super().load_state_dict(weights, strict=False)
-
-
-def training_step(model, optimizer, images, masks):
-    logits = model(images)
-    loss = cross_entropy(logits, masks)
-    for unet in (part for part in model.modules() if isinstance(part, UNet)):
-        for share, side in zip((1 / 8, 1 / 4, 1 / 2), unet.side_logits):
-            smaller = F.interpolate(masks, side.shape[2:], mode="area")
-            loss = loss + share * cross_entropy(side, smaller)
-        unet.side_logits = []
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return logits.detach(), loss.detach()
-"""
-
-ONE_NETWORK = """
-fit_as_taught = fit
-
-
-def fit(model, name, rows, epochs):
-    return fit_as_taught(model, name, rows, epochs if "U-Net" in name else 1)
-"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms import v2
 
 
 @dataclass(frozen=True)
 class Lever:
-    """One change of a notebook.
+    """One change of the recipe.
 
-    parameters  what replaces the notebook's own, as lines of Python
-    after       the tag of the cell that the code follows
-    code        the cell to insert; for PyTorch
+    define  changes a Lesson's definitions
+    images  makes other Samples of the samples
+    size    (H, W) of the images, in pixels
+    epochs  None means as many as in the recipe
     """
 
-    parameters: tuple = ()
-    after: str = ""
-    code: str = ""
+    define: Callable | None = None
+    images: Callable | None = None
+    size: tuple = (96, 128)
+    epochs: int | None = None
+
+
+def soft_dice_loss(logits, masks):
+    """1 - soft Dice, mean over the images of a batch (N, 1, H, W).
+
+    Milletari, Navab, Ahmadi, 2016, arXiv:1606.04797.
+    """
+    p, pixels = torch.sigmoid(logits), (1, 2, 3)
+    overlap, total = (p * masks).sum(pixels), (p + masks).sum(pixels)
+    return 1 - ((2 * overlap + 1) / (total + 1)).mean()
+
+
+def add_dice_loss(lesson):
+    """The Dice loss beside the cross-entropy."""
+    cross_entropy = lesson.cross_entropy
+    lesson.cross_entropy = lambda logits, masks: \
+        cross_entropy(logits, masks) + soft_dice_loss(logits, masks)
+
+
+def turn_by_any_angle(lesson):
+    """Augmentation that turns by up to 180 degrees instead of 20."""
+    [turn] = [step for step in lesson.augment.transforms
+              if isinstance(step, v2.RandomAffine)]
+    turn.degrees = [-180.0, 180.0]
+
+
+def stop_augmenting(lesson):
+    """Images as they are."""
+    lesson.augment = v2.Identity()
+
+
+def use_16_bits(lesson):
+    """Multiplications in bfloat16."""
+    training_step = lesson.training_step
+
+    def step(*arguments):
+        with torch.autocast(lesson.DEVICE.type, torch.bfloat16,
+                            cache_enabled=False):
+            return training_step(*arguments)
+
+    lesson.training_step = step
+
+
+def supervise_deeply(lesson):
+    """Each stage of the decoder draws a mask of its own size, judged too.
+
+    The smaller the mask, the less it counts: Isensee et al., 2021,
+    doi:10.1038/s41592-020-01008-z (nnU-Net).
+    """
+    class UNet(lesson.UNet):
+        """A U-Net that keeps the logits of its decoder's stages."""
+
+        def __init__(self):
+            super().__init__()
+            self.sides = nn.ModuleList(nn.Conv2d(width, 1, kernel_size=1)
+                                       for width in (128, 64, 32))
+            self.side_logits = []
+            for block, side in zip(self.decoder, self.sides):
+                block.register_forward_hook(
+                    lambda _, __, maps, side=side:
+                    self.side_logits.append(side(maps)))
+
+    def step(model, optimizer, images, masks):
+        model.side_logits = []
+        logits = model(images)
+        loss = lesson.cross_entropy(logits, masks)
+        for share, side in zip((1 / 8, 1 / 4, 1 / 2), model.side_logits):
+            smaller = F.interpolate(masks, side.shape[2:], mode="area")
+            loss = loss + share * lesson.cross_entropy(side, smaller)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return logits.detach(), loss.detach()
+
+    lesson.UNet, lesson.training_step = UNet, step
+
+
+def shades_of_grey(samples):
+    """Removes the colour of the light, the mean of large values.
+
+    Finlayson, Trezzi, 2004, Shades of Gray and Colour Constancy.
+    """
+    light = ((samples.images / 255) ** 6).mean(axis=(1, 2)) ** (1 / 6)
+    gain = light.mean(axis=1, keepdims=True) / light
+    return replace(samples, images=np.uint8(np.clip(
+        samples.images * gain[:, None, None], 0, 255)))
 
 
 LEVERS = {
-    "another seed": Lever(after="split", code="SEED = SEED + 1"),
-    "Dice loss added": Lever(after="fit", code=DICE_LOSS),
-    "any angle": Lever(after="augment", code=ANY_ANGLE),
-    "deep supervision": Lever(after="unet", code=DEEP_SUPERVISION),
-    "shades of grey": Lever(after="samples", code=SHADES_OF_GREY),
-    "three times the learning rate": Lever(
-        parameters=("LEARNING_RATE=3e-3",)),
-    "80 epochs": Lever(parameters=("EPOCHS=80",)),
-    "144×192 pixels": Lever(parameters=("HEIGHT=144", "WIDTH=192")),
-    "no augmentation": Lever(after="augment", code="augment = v2.Identity()"),
+    "Dice loss": Lever(add_dice_loss),
+    "no augmentation": Lever(stop_augmenting),
+    "any angle": Lever(turn_by_any_angle),
+    "deep supervision": Lever(supervise_deeply),
+    "shades of grey": Lever(images=shades_of_grey),
+    "144×192 pixels": Lever(size=(144, 192)),
+    "80 epochs": Lever(epochs=80),
+    "bfloat16": Lever(use_16_bits),
 }

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 from data import ph2, storage
 from data.splits import stratified_split
 from lab import arguments
+from lab.benchmark.levers import soft_dice_loss
 from lab.benchmark.record import NOTEBOOKS, read, write
 from lab.lesson import prepared
 
@@ -40,20 +41,12 @@ def averaged(average, new, step):
     return decay * average + (1 - decay) * new
 
 
-def dice_loss(logits, masks):
-    """1 - soft Dice, mean over the images of a batch (N, 1, H, W).
-
-    Milletari, Navab, Ahmadi, 2016, arXiv:1606.04797.
-    """
-    p, pixels = torch.sigmoid(logits), (1, 2, 3)
-    overlap, total = (p * masks).sum(pixels), (p + masks).sum(pixels)
-    return 1 - ((2 * overlap + 1) / (total + 1)).mean()
-
-
 def loss_of(lesson, options, logits, masks):
     """The cross-entropy, with the Dice loss if the options say so."""
     loss = lesson.cross_entropy(logits, masks)
-    return loss + dice_loss(logits, masks) if options.loss == "both" else loss
+    if options.loss == "both":
+        loss = loss + soft_dice_loss(logits, masks)
+    return loss
 
 
 def train(lesson, network, options):
@@ -129,9 +122,10 @@ def file_of(network, fold, seed, options):
 
 
 def results():
-    """All trainings that are done, a list of dicts."""
-    return [read(file, "network", "last")
-            for file in sorted(FOLDER.glob("*.json"))]
+    """{"recipe": all trainings that are done}, {} if there are none."""
+    found = [read(file, "network", "last")
+             for file in sorted(FOLDER.glob("*.json"))]
+    return {"recipe": found} if found else {}
 
 
 @arguments.program

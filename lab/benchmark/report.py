@@ -1,25 +1,27 @@
-"""Turns the results of the benchmark's runs into tables.
+"""Turns the results of the benchmark into tables.
 
-`summary` condenses the files of the runs to the numbers that are printed;
-they are kept in `results.json`. `publish` writes them as Markdown tables
-into the pages, between marks such as `<!-- benchmark: speed -->` and
-`<!-- end -->`.
+`results.json` holds what was trained, `scores.csv.gz` what each training
+scored on each of its test images. `publish` adds new ones to both, and
+writes the tables into the pages, between marks such as
+`<!-- benchmark: accuracy -->` and `<!-- end -->`.
 """
 
 import json
 import re
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from data import storage
 from lab.benchmark import record
+from lab.benchmark.statistics import interval
 from lab.lesson import ROOT
 
 RESULTS = ROOT / "lab/benchmark/results.json"
-RUN = "about", "per_image", "training"  # what a run leaves
-METRICS = ["Dice", "IoU", "Sensitivity", "Specificity", "Pixel accuracy"]
-DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
+SCORES = ROOT / "lab/benchmark/scores.csv.gz"
+# What distinguishes the published trainings; all are of PH², 40 epochs.
+WHAT = ["framework", "network", "start", "change", "rate", "fold", "seed"]
 FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
 PAGES = {"README.md": "en", "translations/README.no.md": "no",
          "lab/benchmark/README.md": "en", "lab/scaling/README.md": "en"}
@@ -28,121 +30,134 @@ LEAST_RATE = {"PH2": 1e-3, "sample": 3e-3}
 # Of the one table that the translated page shows.
 NORWEGIAN = {"method": "metode", "pre-trained": "forhåndstrent",
              "flips": "speilet", "one piece": "ett stykke"}
+DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
+
+# Methods: network, start and variant.
+ONE_LOOK, FLIPS, TIDY = "one look", "flips", "flips, one piece"
+FLOORS = [("Otsu", "", ONE_LOOK), ("Otsu", "", "smooth, one piece"),
+          ("mean mask", "", ONE_LOOK)]
+OWN = [(network, start) for start in ("scratch", "synthetic")
+       for network in ("SegNet", "UNet")]
+METHODS = FLOORS + [(*own, variant) for own in OWN
+                    for variant in (ONE_LOOK, TIDY)]
 FRONT = ["Otsu", "SegNet", "U-Net", "SegNet, pre-trained",
          "U-Net, pre-trained", "U-Net, pre-trained, flips, one piece"]
 
 
-def read(files):
-    """The results of finished runs, with the names of their files."""
-    return [{**record.read(file, *RUN), "file": file.stem}
-            for file in files if file.exists()]
+def name(network, start, variant=ONE_LOOK):
+    """What a method is called in a table."""
+    return ", ".join(filter(None, [
+        network.replace("UNet", "U-Net"),
+        "pre-trained" if start == "synthetic" else "",
+        "" if variant == ONE_LOOK else variant]))
 
 
-def per_image(runs):
-    """One row for each run, method and test image."""
-    return pd.DataFrame([
-        {"framework": framework_of(run), **row}
-        for run in runs for row in run["per_image"]])
+def columns(framework, network, start, variant=ONE_LOOK, **others):
+    """What the scores' columns say where they are those of a method."""
+    if start == "":  # no framework has a part in it
+        framework = "pytorch"
+    return {"framework": framework, "network": network, "start": start,
+            "variant": variant, "change": "", "rate": 1e-3, **others}
 
 
-def framework_of(run):
-    """PyTorch or TensorFlow, from the name of a run's file."""
-    return FRAMEWORKS[run["file"].split("-")[1]]
+# --- Scores ---------------------------------------------------------------
+
+def table_of(results):
+    """One row for each training, variant and test image."""
+    return pd.concat([
+        pd.DataFrame(result["scores"]).assign(
+            **{key: result[key] for key in WHAT})
+        for result in results], ignore_index=True)
 
 
-def accuracy(table):
-    """Scores of each method in each framework, over all test images."""
-    rows = []
-    for (method, framework), part in table.groupby(["method", "framework"],
-                                                   sort=False):
-        tp, fp, fn = part[["TP", "FP", "FN"]].sum()
-        rows.append({
-            "method": method, "framework": framework, "images": len(part),
-            **{metric: [part[metric].mean(), part[metric].std()]
-               for metric in METRICS},
-            "all pixels together": 2 * tp / (2 * tp + fp + fn),
-            **{diagnosis: part.loc[part["diagnosis"] == diagnosis,
-                                   "Dice"].mean()
-               for diagnosis in DIAGNOSES}})
-    return rows
+@cache
+def published():
+    """The scores of all published trainings, as `table_of` makes them."""
+    return pd.read_csv(SCORES, keep_default_na=False)
 
 
-def speed(runs):
-    """Medians over the runs of how long training and prediction took."""
-    table = pd.DataFrame([
-        {"framework": framework_of(run), **row,
-         "memory": run["about"]["peak_memory"]}
-        for run in runs for row in run["training"]])
-    table["memory"] = table["memory"].astype(float)  # None: not known
-    # A run that never got there took longer than any that did.
-    table["enough"] = table["enough"].astype(float).fillna(np.inf)
-    medians = table.groupby(["method", "framework"], sort=False).median()
-    medians = medians.replace([np.inf, np.nan], None).reset_index()
-    return medians.to_dict("records")
+def published_trainings():
+    """{key of a training: what is known of it, without scores}."""
+    return record.read(RESULTS, "trainings")["trainings"]
 
 
-def lever(base, changed, what):
-    """Mean change of Dice on the images that both have, by method."""
-    keys = ["method", "framework", "name"]
-    both = changed.set_index(keys)[["Dice"]].join(
-        base.set_index(keys)["Dice"].rename("before"), how="inner")
-    gain = both["Dice"] - both["before"]
-    return [{"what": what, "method": method, "framework": framework,
-             "images": len(part), "gain": part.mean(),
-             "error": part.std() / len(part) ** 0.5}
-            for (method, framework), part in
-            gain.groupby(level=[0, 1], sort=False)]
+def arrays(scores, *methods, metric="Dice"):
+    """Scores of methods, each (folds, seeds, images), None if there are none.
 
-
-def built_in_levers(table):
-    """What pre-training and flips changed, from the main runs alone."""
-    rows = []
-    for what in ("pre-trained", "flips", "one piece"):
-        ending = f", {what}"
-        changed = table[table["method"].str.endswith(ending)]
-        changed = changed.assign(
-            method=changed["method"].str.removesuffix(ending))
-        rows += lever(table, changed, what)
-    return rows
-
-
-def peers(file):
-    """One row for each network that was trained beside the lesson's."""
-    run = record.read(file, *RUN)
-    dice = pd.DataFrame(run["per_image"]).groupby("method")["Dice"].mean()
-    return {"about": run["about"], "rows": [
-        {**row, "Dice": dice[row["method"]]} for row in run["training"]]}
-
-
-def text(runs):
-    """The main scores as plain text, for the terminal."""
-    rows = [{"method": row["method"], "framework": row["framework"],
-             "images": row["images"],
-             **{metric: "{:.3f} ± {:.3f}".format(*row[metric])
-                for metric in METRICS}}
-            for row in accuracy(per_image(runs))]
-    return pd.DataFrame(rows).to_string(index=False)
-
-
-def summary(runs, changed):
-    """The numbers of the tables about cross-validation.
-
-    runs: those with the notebooks' own parameters; changed: a dict from
-    what was changed to its runs.
+    methods: as `columns` makes them. The arrays have those folds and seeds
+    that all methods have.
     """
-    table = per_image(runs)
-    levers = built_in_levers(table)
-    for what, others in changed.items():
-        others = per_image(others)
-        plain = ~others["method"].str.contains("Otsu|flips")
-        levers += lever(table, others[plain], what)
-    newest = max(runs, key=lambda run: run["about"]["date"])["about"]
-    return {
-        "about": {**newest, "frameworks": sorted(
-            {run["about"]["framework"] for run in runs})},
-        "accuracy": accuracy(table), "speed": speed(runs),
-        "levers": levers}
+    tables = []
+    for method in methods:
+        rows = scores
+        for column, value in method.items():
+            rows = rows[rows[column] == value]
+        tables.append({fold: part.pivot(index="seed", columns="image",
+                                        values=metric)
+                       for fold, part in rows.groupby("fold")})
+    folds = sorted(set.intersection(*map(set, tables)))
+    if not folds:
+        return None
+    seeds = sorted(set.intersection(*(set(table[fold].index)
+                                      for table in tables for fold in folds)))
+    return [np.stack([table[fold].loc[seeds] for fold in folds])
+            for table in tables]
 
+
+def only(scores, part):
+    """The scores, with nan for the images that are not in a part."""
+    return scores.assign(Dice=scores["Dice"].where(part))
+
+
+def mean_and_interval(scores):
+    """[mean, low, high] of an array (folds, seeds, images)."""
+    return [np.nanmean(scores), *interval(scores)]
+
+
+def described(scores, method):
+    """The numbers of one method, None if it was not measured."""
+    found = arrays(scores, method)
+    if not found:
+        return None
+
+    def dice(part):
+        return arrays(only(scores, part), method)[0]
+
+    return {"trainings": found[0].shape[0] * found[0].shape[1],
+            "Dice": mean_and_interval(found[0]),
+            "quartiles": np.percentile(found[0], [25, 50, 75]),
+            **{diagnosis: np.nanmean(dice(scores["diagnosis"] == diagnosis))
+               for diagnosis in DIAGNOSES},
+            **{metric: np.mean(arrays(scores, method, metric=metric)[0])
+               for metric in ("IoU", "HD95")},
+            "unseen": mean_and_interval(dice(~scores["looked at"]))}
+
+
+def gain(scores, after, before):
+    """What one method gains over another; None if one was not measured."""
+    found = arrays(scores, after, before)
+    if not found:
+        return None
+    difference = found[0] - found[1]
+    return {"gain": mean_and_interval(difference),
+            "trainings": difference.shape[0] * difference.shape[1]}
+
+
+def comparisons():
+    """Yields (what, of which method, method with it, method without it)."""
+    for network in ("SegNet", "UNet"):
+        yield ("pre-trained", name(network, ""),
+               (network, "synthetic"), (network, "scratch"))
+    for start in ("scratch", "synthetic"):
+        yield ("U-Net instead of SegNet", name("", start),
+               ("UNet", start), ("SegNet", start))
+    for own in OWN:
+        yield "flips", name(*own), (*own, FLIPS), own
+    for own in OWN:
+        yield "one piece", name(*own, FLIPS), (*own, TIDY), (*own, FLIPS)
+
+
+# --- Tables ---------------------------------------------------------------
 
 def markdown(rows, columns):
     """A Markdown table; columns: title → function of a row."""
@@ -160,116 +175,109 @@ def seconds(value):
     return f"{value:.1f} s" if value < 20 else f"{value:.0f} s"
 
 
-def plus_minus(metric):
-    """A cell with the mean and the standard deviation of a metric."""
-    return lambda row: "{:.3f} ± {:.3f}".format(*row[metric])
-
-
-def three_digits(key):
-    """A cell with three digits after the point."""
-    return lambda row: f"{row[key]:.3f}"
-
-
-def side_by_side(rows, *keys):
-    """Rows whose two frameworks are joined: {"PyTorch": …, "TensorFlow": …}.
-
-    keys: what the rows of a pair have in common.
-    """
-    pairs = {}
-    for row in rows:
-        pairs.setdefault(tuple(row[key] for key in keys), {})[
-            row["framework"]] = row
-    return list(pairs.values())
+def joined(cell):
+    """A cell of both frameworks, or one number for both."""
+    return lambda row: " / ".join(dict.fromkeys(map(cell, row.values())))
 
 
 def common(key):
     """A cell with what both frameworks have in common."""
-    return lambda pair: str(next(iter(pair.values()))[key])
+    return joined(lambda row: str(row[key]))
 
 
-def of(framework, cell):
-    """A cell about one framework, empty if it was not measured there."""
-    return lambda pair: cell(pair[framework]) if framework in pair else ""
+def of(title, cell):
+    """A cell of one framework, empty if it was not measured there."""
+    return lambda row: cell(row[title]) if title in row else ""
 
 
-def both(cell):
-    """A cell with PyTorch / TensorFlow, or with one number for both."""
-    def joined(pair):
-        cells = [cell(pair[framework]) for framework in FRAMEWORKS.values()
-                 if framework in pair]
-        return " / ".join(dict.fromkeys(cells))
-    return joined
+def with_interval(key, form=".3f"):
+    """A cell with a mean and its interval."""
+    def cell(row):
+        mean, low, high = (format(number, form) for number in row[key])
+        return f"{mean} [{low}; {high}]"
+
+    return cell
+
+
+def both(row_of):
+    """{"PyTorch": row, "TensorFlow": row}, where it was measured."""
+    rows = {title: row_of(framework)
+            for framework, title in FRAMEWORKS.items()}
+    return {title: row for title, row in rows.items() if row}
+
+
+def accuracy_rows(methods):
+    """{framework: numbers} of each method that was measured."""
+    rows = []
+    for method in methods:
+        row = both(lambda framework, method=method: described(
+            published(), columns(framework, *method)))
+        for numbers in row.values():
+            numbers["method"] = name(*method)
+        rows += [row] if row else []
+    return rows
 
 
 def dice_columns():
-    """Dice of both frameworks, each with its standard deviation."""
-    return {f"Dice, {framework}": of(framework, plus_minus("Dice"))
-            for framework in FRAMEWORKS.values()}
+    """Dice of each framework, with its interval."""
+    return {f"Dice, {title}": of(title, with_interval("Dice"))
+            for title in FRAMEWORKS.values()}
 
 
-def front_table(found):
+def front_table(_):
     """The six rows of the README."""
-    rows = [row for row in found["accuracy"] if row["method"] in FRONT]
-    return markdown(side_by_side(rows, "method"),
-                    {"method": common("method"), **dice_columns()})
+    return markdown(
+        accuracy_rows([method for method in METHODS
+                       if name(*method) in FRONT]),
+        {"method": common("method"), **dice_columns()})
 
 
-def accuracy_table(found):
-    """Mean scores over all test images, and Dice for each diagnosis."""
-    return markdown(side_by_side(found["accuracy"], "method"), {
-        "method": common("method"), **dice_columns(),
-        **{key: both(three_digits(key)) for key in DIAGNOSES},
-        **{metric: both(lambda row, metric=metric: f"{row[metric][0]:.3f}")
-           for metric in METRICS[1:]},
-        "all pixels together": both(three_digits("all pixels together"))})
+def accuracy_table(_):
+    """Scores of all methods, of both frameworks."""
+    def quartiles(row):
+        return "{:.2f}, {:.2f}, {:.2f}".format(*row["quartiles"])
+
+    return markdown(accuracy_rows(METHODS), {
+        "method": common("method"), "trainings": common("trainings"),
+        **dice_columns(), "quartiles": joined(quartiles),
+        **{key: joined(lambda row, key=key: f"{row[key]:.3f}")
+           for key in [*DIAGNOSES, "IoU"]},
+        "HD95": joined(lambda row: f"{row['HD95']:.0f}"),
+        **{f"133 images, {title}": of(title, with_interval("unseen"))
+           for title in FRAMEWORKS.values()}})
 
 
-def speed_table(found):
-    """How long trainings took; medians over the folds."""
-    return markdown(side_by_side(found["speed"], "method"), {
-        "method": common("method"),
-        "weights": both(lambda row: f"{row['weights']:,.0f}"),
-        "training": both(lambda row: seconds(row["seconds"])),
-        "an epoch": both(lambda row: seconds(row["epoch"])),
-        "until validation Dice 0.90":
-            both(lambda row: seconds(row["enough"])),
-        "images per second":
-            both(lambda row: f"{row['images_per_second']:.0f}"),
-        "memory": both(lambda row: f"{row['memory'] / 1e9:.1f} GB"
-                       if row["memory"] else "")})
-
-
-def lever_table(found):
-    """What each change was worth: mean gain of Dice ± standard error."""
-    def gain(row):
-        return f"{row['gain']:+.4f} ± {row['error']:.4f}"
-
-    return markdown(side_by_side(found["levers"], "what", "method"), {
-        "what was changed": common("what"), "method": common("method"),
-        "test images": common("images"),
-        **{f"gain of Dice, {framework}": of(framework, gain)
-           for framework in FRAMEWORKS.values()}})
-
-
-def peers_table(found):
-    """Other networks beside the lesson's, and how much sooner it is."""
-    rows = found["peers"]["rows"]
-    [older] = [row["enough"] for row in rows
-               if row["method"].startswith("older lesson")]
-
-    def sooner(row):
-        known = row["enough"] and older
-        return f"{older / row['enough']:.1f} ×" if known else ""
-
+def comparison_table(_):
+    """What each choice gains, in both frameworks."""
+    rows = []
+    for what, method, after, before in comparisons():
+        row = both(lambda framework, pair=(after, before): gain(
+            published(), *(columns(framework, *one) for one in pair)))
+        rows += [(what, method, row)] if row else []
+    for own in OWN:
+        row = gain(published(), columns("tf", *own),
+                   columns("pytorch", *own))
+        rows += [("TensorFlow instead of PyTorch", name(*own),
+                  {"TensorFlow": row})] if row else []
+    cell = with_interval("gain", "+.4f")
     return markdown(rows, {
-        "network": lambda row: row["method"],
-        "weights": lambda row: f"{row['weights']:,}",
-        "an epoch": lambda row: seconds(row["epoch"]),
-        "until validation Dice 0.90": lambda row: seconds(row["enough"]),
-        "sooner than the older lesson": sooner,
-        "epochs": lambda row: str(row["epochs"]),
-        "training": lambda row: seconds(row["seconds"]),
-        "Dice": three_digits("Dice")})
+        "what": lambda row: row[0], "method": lambda row: row[1],
+        "pairs": lambda row: common("trainings")(row[2]),
+        **{f"gain of Dice, {title}":
+           lambda row, title=title: of(title, cell)(row[2])
+           for title in FRAMEWORKS.values()}})
+
+
+def lever_table(_):
+    """What each change of the recipe gains: U-Net, from scratch, PyTorch."""
+    plain = columns("pytorch", "UNet", "scratch")
+    rows = [{"change": change, **gain(published(),
+                                      {**plain, "change": change}, plain)}
+            for change in published()["change"].unique() if change]
+    return markdown(rows, {
+        "change": lambda row: row["change"],
+        "pairs": lambda row: str(row["trainings"]),
+        "gain of Dice": with_interval("gain", "+.4f")})
 
 
 def limits_table(found):
@@ -311,8 +319,8 @@ def recipe_runs(found, framework, data, network):
     """{(loss, rate, fold, seed): training} of one network and framework."""
     return {(run["loss"], run["rate"], run["fold"], run["seed"]): run
             for run in found["recipe"]
-            if (run.get("framework", "pytorch"), run["data"],
-                run["network"]) == (framework, data, network)}
+            if (run["framework"], run["data"], run["network"])
+            == (framework, data, network)}
 
 
 def recipe_gains(found, data, network):
@@ -373,9 +381,11 @@ def recipe_table(found):
 
 
 def about_line(found):
-    """On what machine the cross-validation ran, with what, and when."""
-    return machine_line({**found["about"], "framework": ", ".join(
-        found["about"]["frameworks"])})
+    """On which machines the trainings ran, with what, and when."""
+    return "*" + "; ".join(sorted({
+        "{processor}, {framework}, {date}".format(**training["about"])
+        for training in found["trainings"].values()
+        if "about" in training})) + "*"
 
 
 def machine_line(about):
@@ -386,12 +396,9 @@ def machine_line(about):
 
 
 TABLES = {"front": front_table, "recipe": recipe_table,
-          "accuracy": accuracy_table, "speed": speed_table,
-          "levers": lever_table, "about": about_line,
-          "peers": peers_table, "limits": limits_table,
+          "accuracy": accuracy_table, "comparisons": comparison_table,
+          "about": about_line, "limits": limits_table,
           "profile": profile_table, "settings": settings_table,
-          "peersmachine":
-              lambda found: machine_line(found["peers"]["about"]),
           "limitsmachine":
               lambda found: machine_line(found["limits"]["about"])}
 
@@ -418,25 +425,60 @@ def translated(table, language):
     return table
 
 
-def merged(old, new):
-    """The new levers, and the old ones that were not measured again."""
-    def key(row):
-        return row["what"], row["method"], row["framework"]
-
-    measured = {key(row) for row in new}
-    return new + [row for row in old if key(row) not in measured]
+def text(results):
+    """Mean scores of trainings as plain text, for the terminal."""
+    return table_of(results).groupby(
+        ["framework", "network", "start", "change", "rate", "variant"],
+        sort=False)[["Dice", "IoU", "HD95"]].mean().round(3).to_string()
 
 
-def publish(parts):
-    """Keep new parts of the results, and put their tables into the pages."""
-    old = record.read(RESULTS, "levers")
-    found = {**old, **parts}
-    found["levers"] = merged(old["levers"], found["levers"])
+def line_by_line(found):
+    """JSON with one line for each training, so that changes can be seen."""
+    def lines(value):
+        rows = [f"{json.dumps(key)}: {json.dumps(one)}"
+                for key, one in value.items()] \
+            if isinstance(value, dict) else map(json.dumps, value)
+        start, end = "{}" if isinstance(value, dict) else "[]"
+        return start + "\n" + ",\n".join(rows) + "\n" + end
+
+    return "{" + ",\n".join(f"{json.dumps(key)}: {lines(value)}"
+                            for key, value in found.items()) + "}\n"
+
+
+def publish(results, **parts):
+    """Keep new results, and put the tables into the pages.
+
+    results: {key: result} of trainings, of which those on PH² with the
+    recipe's epochs are kept; parts: "recipe" and "limits", where there is
+    something new.
+    """
+    new = {key: result for key, result in results.items()
+           if (result["data"], result["epochs"]) == ("PH2", 40)}
+    found = {**record.read(RESULTS, "trainings"), **parts}
+    found["trainings"] = dict(sorted({**found["trainings"], **{
+        key: {what: value for what, value in result.items()
+              if what != "scores"} for key, result in new.items()}}.items()))
+    if new:
+        keep(table_of(new.values()))
     with storage.whole(RESULTS) as part:
-        part.write_text(json.dumps(found, indent=1, ensure_ascii=False)
-                        + "\n", encoding="utf-8")
-    for name, language in PAGES.items():
-        path = ROOT / name
-        page = filled(path.read_text(encoding="utf-8"), found, language)
+        part.write_text(line_by_line(found), encoding="utf-8")
+    for page, language in PAGES.items():
+        path = ROOT / page
+        text_of_page = filled(path.read_text(encoding="utf-8"), found,
+                              language)
         with storage.whole(path) as part:
-            part.write_text(page, encoding="utf-8")
+            part.write_text(text_of_page, encoding="utf-8")
+
+
+def keep(scores):
+    """Put scores in the place of those of the same trainings."""
+    if SCORES.exists():
+        old = published()
+        known = old.set_index(WHAT).index.isin(scores.set_index(WHAT).index)
+        scores = pd.concat([old[~known], scores])
+    scores = scores.sort_values([*WHAT, "variant", "image"])
+    with storage.whole(SCORES) as part:
+        # Without a time, so that the same scores make the same file.
+        scores.to_csv(part, index=False,
+                      compression={"method": "gzip", "mtime": 0})
+    published.cache_clear()

@@ -24,6 +24,7 @@ from lab import arguments
 from lab.pretraining.training import read_options, save, train
 
 SIZE = (96, 128)
+RECIPE = {"count": 6000, "epochs": 14, "seed": 0}  # of the stored weights
 
 
 def synthetic(count, seed, size=SIZE):
@@ -79,8 +80,7 @@ def cross_entropy_and_dice(logits, masks):
 @arguments.program
 def main():
     """Train the network that the command line names, and save it."""
-    options = read_options(__doc__, ("UNet", "SegNet"), count=6000,
-                           epochs=14, seed=0)
+    options = read_options(__doc__, ("UNet", "SegNet"), **RECIPE)
     save(train(synthetic(options.count, options.seed), augmentation(SIZE),
                options, cross_entropy_and_dice), options)
 

@@ -22,13 +22,13 @@ if not __package__:  # Python would look in this file's folder
 import numpy as np
 import pandas as pd
 from PIL import Image
-from sklearn.model_selection import train_test_split
 from tqdm.auto import tqdm
 
 from data import DataError, Samples, ph2, pictures
 from data.synthetic import moles
 from lab import arguments
-from lab.benchmark.record import scored
+from lab.benchmark.record import looked_at
+from lab.benchmark.trainings import scored
 from lab.lesson import PYTORCH, definitions
 from lab.pretraining.keras_weights import network_of
 from lab.segment import KINDS, predict_flips
@@ -45,11 +45,7 @@ def parts_of_ph2(size):
     Raises DataError if it cannot be had.
     """
     samples = ph2.load(size, "download")
-    looked_at, _ = train_test_split(
-        np.arange(len(samples)), train_size=67, stratify=samples.groups,
-        random_state=4)
-    developed = np.isin(np.arange(len(samples)), looked_at)
-    return samples, [np.where(developed, "developed with these 67",
+    return samples, [np.where(looked_at(samples), "developed with these 67",
                               "never looked at"), samples.groups]
 
 
@@ -96,27 +92,28 @@ def one_effect_each(folder, size, count=40, seed=100):
 
 def score(lesson, model, samples, kind):
     """A table of scores: for each image one look, and flips and one piece."""
-    lesson.samples, lesson.test = samples, np.arange(len(samples))
-    return pd.DataFrame(
-        scored(lesson, "one look", lesson.predict(model, samples.images))
-        + scored(lesson, "flips, one piece",
-                 predict_flips(lesson, model, samples.images, kind.flips),
-                 kind.tidy))
+    lesson.samples, rows = samples, range(len(samples))
+    return pd.concat([
+        scored(lesson, "one look", rows,
+               lesson.predict(model, samples.images)),
+        scored(lesson, "flips, one piece", rows,
+               predict_flips(lesson, model, samples.images, kind.flips),
+               kind.tidy)])
 
 
 def report(table, partitions):
-    """Print Dice and IoU of each method, in all images and in each part."""
-    for method, rows in table.groupby("method", sort=False):
+    """Print Dice and IoU of each variant, in all images and in each part."""
+    for variant, rows in table.groupby("variant", sort=False):
         whole = pd.concat([rows.assign(part=part)
                            for part in ["all", *partitions]])
-        print(f"\n{method}\n" + whole.groupby("part").agg(
+        print(f"\n{variant}\n" + whole.groupby("part").agg(
             images=("Dice", "count"), Dice=("Dice", "mean"),
             median=("Dice", "median"), deviation=("Dice", "std"),
             below_half=("Dice", lambda dice: (dice < 0.5).sum()),
             IoU=("IoU", "mean")).round(3).to_string())
         worst = rows.nsmallest(10, "Dice")
         print("worst:", ", ".join(f"{name} {dice:.2f}" for name, dice
-                                  in zip(worst["name"], worst["Dice"])))
+                                  in zip(worst["image"], worst["Dice"])))
 
 
 def stored(file):

@@ -27,20 +27,22 @@ def read_options(description, networks=("UNet",), **defaults):
     return parser.parse_args()
 
 
-def train(samples, augment, options, loss=None):
+def train(samples, augment, options, loss=None, new=None):
     """A new network, trained on all samples but a twentieth.
 
     augment: what the PyTorch notebook's `augment` is replaced by; loss: the
-    same for its cross-entropy. Multiplications use 16 bits (bfloat16),
-    which is twice as fast or more on processors that have them.
+    same for its cross-entropy; new: what makes the untrained network from
+    a Lesson, if it is not one of the notebook's. Multiplications use 16
+    bits (bfloat16), which is twice as fast or more on processors that have
+    them.
     """
     n_valid = options.count // 20
     lesson = prepared(PYTORCH, samples, np.arange(n_valid, options.count),
                       np.arange(n_valid), SEED=options.seed)
     lesson.augment = augment
     lesson.cross_entropy = loss or lesson.cross_entropy
-    model = lesson.new_network(getattr(lesson, options.network),
-                               samples.images[lesson.train])
+    model = new(lesson) if new else lesson.new_network(
+        getattr(lesson, options.network), samples.images[lesson.train])
     start = time.perf_counter()
     # A cache of the 16-bit weights would outlive the steps that change them.
     with torch.autocast(lesson.DEVICE.type, torch.bfloat16,
