@@ -5,13 +5,15 @@
 counts the floating-point operations of the networks' convolutions,
 measures how fast the machine multiplies matrices, where the time of a step
 goes, what other settings would change, and how the time grows with images,
-pixels and weights. All of it with the PyTorch notebook's own cells, on
-synthetic images, in about five minutes. `lab.benchmark.run --publish`
-puts the results into the pages.
+pixels and weights; and how long both frameworks take for an epoch and for
+a prediction. All of it with the notebooks' own cells, on synthetic images,
+in about ten minutes. `lab.benchmark.run --publish` puts the results into
+the pages.
 """
 
 import functools
 import json
+import subprocess
 import sys
 import time
 
@@ -27,8 +29,8 @@ from tqdm import tqdm
 
 from data import storage
 from lab import arguments
-from lab.benchmark.record import read, write
-from lab.lesson import PYTORCH, machine, prepared
+from lab.benchmark.record import NOTEBOOKS, read, write
+from lab.lesson import PYTORCH, ROOT, machine, prepared
 from lab.pretraining.moles import synthetic
 
 FILE = storage.ROOT / "benchmark/limits.json"
@@ -43,11 +45,10 @@ KINDS = {"convolutions": "convolution mkldnn_conv",
 REST = "copies, sums and the rest"
 
 
-def small_lesson(count=90, size=(96, 128), **parameters):
-    """The notebook's definitions, with synthetic images."""
+def small_lesson(count=90, size=(96, 128), notebook=PYTORCH):
+    """A notebook's definitions, with synthetic images, 10 to validate."""
     samples = synthetic(count, seed=0, size=size)
-    return prepared(PYTORCH, samples, np.arange(10, count), np.arange(10),
-                    **parameters)
+    return prepared(notebook, samples, np.arange(10, count), np.arange(10))
 
 
 def median_seconds(function, repetitions=15):
@@ -240,7 +241,7 @@ def batches(lesson, step):
 # --- Growth -----------------------------------------------------------------
 
 def epoch_seconds(lesson, **options):
-    """The time of an epoch's training steps and its batches, of 80 images."""
+    """The time of training steps and their batches, for 80 images."""
     step = Step(lesson, **options)
     batches_of_epoch = lesson.training_batches(lesson.train)
 
@@ -249,34 +250,73 @@ def epoch_seconds(lesson, **options):
             step()
 
     weights = sum(weight.numel() for weight in step.model.parameters())
-    return weights, median_seconds(epoch, repetitions=3)
+    seconds = median_seconds(epoch, repetitions=3)
+    return weights, seconds * 80 / len(lesson.train)
 
 
 def growth():
-    """Times of an epoch of the U-Net, when one thing grows at a time."""
+    """Times of an epoch of the U-Net, when one thing grows at a time.
+
+    Where an image takes long, fewer of them stand for the 80.
+    """
     rows = []
-    for count in (20, 40, 80, 160):
+    for count in (20, 40, 80, 160, 320):
         lesson = small_lesson(count + 10)
+        _, seconds = epoch_seconds(lesson)
         rows.append({"what": "images", "value": count,
-                     "seconds": epoch_seconds(lesson)[1]})
-    for scale in (0.5, 1, 2, 3):
+                     "seconds": seconds * count / 80})
+    for scale, count in ((0.5, 80), (1, 80), (2, 40), (4, 8), (8, 8)):
         size = round(96 * scale), round(128 * scale)
-        lesson = small_lesson(size=size)
+        _, seconds = epoch_seconds(small_lesson(count + 10, size))
         rows.append({"what": "pixels", "value": size[0] * size[1],
-                     "seconds": epoch_seconds(lesson)[1]})
-    lesson = small_lesson()
-    for first in (8, 16, 32, 48):
+                     "seconds": seconds})
+    for first, count in ((8, 80), (16, 80), (32, 40), (64, 16), (128, 8)):
         widths = tuple(first * 2**i for i in range(5))
-        weights, seconds = epoch_seconds(lesson, widths=widths)
+        weights, seconds = epoch_seconds(small_lesson(count + 10),
+                                         widths=widths)
         rows.append({"what": "weights", "value": weights,
                      "seconds": seconds})
     return rows
 
 
+# --- Both frameworks --------------------------------------------------------
+
+def speeds(notebook):
+    """How fast a notebook trains and predicts: {network: {what: number}}.
+
+    An epoch has 140 images, as with PH². TensorFlow's prediction is always
+    compiled, PyTorch's is only if one asks for it.
+    """
+    lesson, found = small_lesson(150, notebook=notebook), {}
+    images = lesson.samples.images[:144]
+
+    def rate(model):
+        return len(images) / median_seconds(
+            lambda: lesson.predict(model, images), repetitions=5)
+
+    for network in ("SegNet", "UNet"):
+        model = lesson.new_network(getattr(lesson, network), images)
+        history = lesson.fit(model, network, lesson.train, epochs=5)
+        found[network] = {
+            "epoch": float(np.median(np.diff(history["seconds"]))),
+            "images per second": rate(model)}
+        if notebook == PYTORCH:
+            found[network]["compiled"] = rate(torch.compile(model))
+    return found
+
+
+def speeds_apart(notebook):
+    """The same in a process of its own, since both bring an LLVM."""
+    printed = subprocess.run(
+        [sys.executable, "-c", "import json; from lab.benchmark import "
+         f"hardware; print(json.dumps(hardware.speeds({notebook!r})))"],
+        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(printed.splitlines()[-1])
+
+
 def results():
-    """{"limits": what was measured last}, {} if nothing was."""
-    return {"limits": read(FILE, "about", "closeness")} \
-        if FILE.exists() else {}
+    """What was measured last, {} if nothing was."""
+    return read(FILE, "about", "closeness") if FILE.exists() else {}
 
 
 @arguments.program
@@ -294,7 +334,9 @@ def main():
              "rates": rates, "closeness": list(near.values()),
              "settings": [*settings(lesson, near["UNet"], rates),
                           batches(lesson, Step(lesson))],
-             "growth": growth()}
+             "growth": growth(),
+             "speeds": {name: speeds_apart(notebook) for name, notebook
+                        in NOTEBOOKS.items()}}
     write(FILE, found)
     print(json.dumps(found, indent=1))
 

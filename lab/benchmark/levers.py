@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms import v2
 
+from lab.pretraining.moles import cross_entropy_and_dice
+
 
 @dataclass(frozen=True)
 class Lever:
@@ -30,25 +32,16 @@ class Lever:
     epochs: int | None = None
 
 
-def soft_dice_loss(logits, masks):
-    """1 - soft Dice, mean over the images of a batch (N, 1, H, W).
-
-    Milletari, Navab, Ahmadi, 2016, arXiv:1606.04797.
-    """
-    p, pixels = torch.sigmoid(logits), (1, 2, 3)
-    overlap, total = (p * masks).sum(pixels), (p + masks).sum(pixels)
-    return 1 - ((2 * overlap + 1) / (total + 1)).mean()
-
-
 def add_dice_loss(lesson):
     """The Dice loss beside the cross-entropy."""
-    cross_entropy = lesson.cross_entropy
-    lesson.cross_entropy = lambda logits, masks: \
-        cross_entropy(logits, masks) + soft_dice_loss(logits, masks)
+    lesson.cross_entropy = cross_entropy_and_dice
 
 
 def turn_by_any_angle(lesson):
-    """Augmentation that turns by up to 180 degrees instead of 20."""
+    """Augmentation that turns by up to 180 degrees instead of 20.
+
+    The corners, which then come from beyond the padding, may be black.
+    """
     [turn] = [step for step in lesson.augment.transforms
               if isinstance(step, v2.RandomAffine)]
     turn.degrees = [-180.0, 180.0]
@@ -72,7 +65,7 @@ def use_16_bits(lesson):
 
 
 def supervise_deeply(lesson):
-    """Each stage of the decoder draws a mask of its own size, judged too.
+    """Each stage of the decoder makes a small mask, which is judged, too.
 
     The smaller the mask, the less it counts: Isensee et al., 2021,
     doi:10.1038/s41592-020-01008-z (nnU-Net).
@@ -117,6 +110,7 @@ def shades_of_grey(samples):
 
 
 LEVERS = {
+    "": Lever(),
     "Dice loss": Lever(add_dice_loss),
     "no augmentation": Lever(stop_augmenting),
     "any angle": Lever(turn_by_any_angle),

@@ -6,6 +6,7 @@ colours, and are trained as these are.
 """
 
 import math
+import time
 from argparse import Namespace
 
 import torch
@@ -75,20 +76,25 @@ def pretrained(lesson, name):
     """A library's network that learned from synthetic images.
 
     They are the images that the lesson's stored weights learned from, and
-    so is the program. It runs if no file has its weights.
+    so is the program. It runs if no file has its weights; how many seconds
+    it took is in the file.
     """
-    file = FOLDER / f"{name}.safetensors"
+    options = Namespace(network=name, **moles.RECIPE)
+    file = FOLDER / "{network}-{count}-{epochs}-{seed}.safetensors".format(
+        **vars(options))
     if not file.exists():
-        options = Namespace(network=name, **moles.RECIPE)
+        begin = time.perf_counter()
         model = training.train(
             moles.synthetic(options.count, options.seed),
             moles.augmentation(moles.SIZE), options,
             moles.cross_entropy_and_dice,
             new=lambda pretraining: new_peer(pretraining, name))
+        seconds = time.perf_counter() - begin
         FOLDER.mkdir(parents=True, exist_ok=True)
         with storage.whole(file) as part:
             save_file({key: tensor.contiguous() for key, tensor
-                       in model.state_dict().items()}, part)
+                       in model.state_dict().items()}, part,
+                      {"seconds": f"{seconds:.0f}"})
     model = new_peer(lesson, name)
     model.load_state_dict(load_file(file))
     return model

@@ -3,12 +3,10 @@
     python -m lab.benchmark.recipe --data PH2 --folds 5 --seeds 3
     python -m lab.benchmark.recipe --loss both       with the Dice loss
     python -m lab.benchmark.recipe --rate 2e-3 --seeds 1
-    python -m lab.benchmark.recipe --framework tf --seeds 1
 
-One training in PyTorch gives four kinds of weights, so that they can be
-compared: the last ones, the running average of all at the end, and of both
-those of the epoch with the best validation Dice. In TensorFlow it is the
-notebook's own training, with the last ones. Each training is a file in
+One training gives four kinds of weights, so that they can be compared: the
+last ones, the running average of all at the end, and of both those of the
+epoch with the best validation Dice. Each training is a file in
 data/benchmark/recipe/; what is there is not done again.
 `lab.benchmark.run --publish` puts the table into its page.
 """
@@ -27,9 +25,9 @@ from torch.optim.swa_utils import AveragedModel
 from data import ph2, storage
 from data.splits import stratified_split
 from lab import arguments
-from lab.benchmark.levers import soft_dice_loss
-from lab.benchmark.record import NOTEBOOKS, read, write
-from lab.lesson import prepared
+from lab.benchmark.record import read, write
+from lab.lesson import PYTORCH, prepared
+from lab.pretraining.moles import cross_entropy_and_dice
 
 FOLDER = storage.ROOT / "benchmark/recipe"
 SIZE = (96, 128)
@@ -41,14 +39,6 @@ def averaged(average, new, step):
     return decay * average + (1 - decay) * new
 
 
-def loss_of(lesson, options, logits, masks):
-    """The cross-entropy, with the Dice loss if the options say so."""
-    loss = lesson.cross_entropy(logits, masks)
-    if options.loss == "both":
-        loss = loss + soft_dice_loss(logits, masks)
-    return loss
-
-
 def train(lesson, network, options):
     """Train a new PyTorch network. Returns {kind of weights: network}."""
     model = lesson.new_network(getattr(lesson, network),
@@ -57,12 +47,14 @@ def train(lesson, network, options):
     batches = lesson.training_batches(lesson.train)
     optimizer, schedule = lesson.new_optimizer(
         model, options.epochs * len(batches), lesson.LEARNING_RATE)
+    loss_of = cross_entropy_and_dice if options.loss == "both" \
+        else lesson.cross_entropy
     average = AveragedModel(model, avg_fn=averaged, use_buffers=True)
     kept, best = {}, {}
     for _ in range(options.epochs):
         model.train()
         for images, masks in batches:
-            loss = loss_of(lesson, options, model(images), masks)
+            loss = loss_of(model(images), masks)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -74,14 +66,6 @@ def train(lesson, network, options):
                 best[kind] = dice
                 kept[kind] = copy.deepcopy(one)
     return {**kept, "last": model, "average": average.module}
-
-
-def train_as_taught(lesson, network, options):
-    """Train a new network as the notebook does. Returns it as "last"."""
-    model = lesson.new_network(getattr(lesson, network),
-                               lesson.samples.images[lesson.train])
-    lesson.fit(model, network, lesson.train, options.epochs)
-    return {"last": model}
 
 
 def judged(lesson, model, rows):
@@ -99,13 +83,12 @@ def judged(lesson, model, rows):
 def run(samples, network, fold, seed, options):
     """One training; returns what is kept of it."""
     rows, valid, test = stratified_split(samples.groups, 42, fold=fold)
-    lesson = prepared(NOTEBOOKS[options.framework], samples, rows, valid,
+    lesson = prepared(PYTORCH, samples, rows, valid,
                       SEED=seed, LEARNING_RATE=options.rate)
     start = time.perf_counter()
-    train_one = {"pytorch": train, "tf": train_as_taught}[options.framework]
-    kept = train_one(lesson, network, options)
-    found = {"framework": options.framework, "data": options.data,
-             "network": network, "loss": options.loss, "rate": options.rate,
+    kept = train(lesson, network, options)
+    found = {"data": options.data, "network": network,
+             "loss": options.loss, "rate": options.rate,
              "epochs": options.epochs, "fold": fold, "seed": seed,
              "seconds": time.perf_counter() - start}
     for kind, model in kept.items():
@@ -116,24 +99,21 @@ def run(samples, network, fold, seed, options):
 
 def file_of(network, fold, seed, options):
     """Where the result of one training is kept."""
-    return FOLDER / (f"{options.framework}-{options.data}-{network}-"
-                     f"{options.loss}-{options.rate:g}-{options.epochs}-"
+    return FOLDER / (f"{options.data}-{network}-{options.loss}-"
+                     f"{options.rate:g}-{options.epochs}-"
                      f"fold{fold}-seed{seed}.json")
 
 
 def results():
-    """{"recipe": all trainings that are done}, {} if there are none."""
-    found = [read(file, "network", "last")
-             for file in sorted(FOLDER.glob("*.json"))]
-    return {"recipe": found} if found else {}
+    """{name of its file: training} of all that are done."""
+    return {file.stem: read(file, "network", "last")
+            for file in sorted(FOLDER.glob("*.json"))}
 
 
 @arguments.program
 def main():
-    """Do the trainings that are missing, or publish what is there."""
+    """Do the trainings that are missing."""
     parser = arguments.parser(__doc__)
-    parser.add_argument("--framework", choices=NOTEBOOKS,
-                        default="pytorch")
     parser.add_argument("--data", choices=["PH2", "sample"], default="PH2")
     parser.add_argument("--network", nargs="+", default=["SegNet", "UNet"],
                         choices=["SegNet", "UNet"])
@@ -144,8 +124,6 @@ def main():
     parser.add_argument("--folds", type=int, choices=range(1, 6), default=5)
     parser.add_argument("--seeds", type=arguments.whole_number(1), default=3)
     options = parser.parse_args()
-    if options.framework == "tf" and options.loss == "both":
-        parser.error("--loss both is for --framework pytorch only")
     arguments.make_folder(FOLDER)
     results()  # whoever has a damaged one learns it now
     samples = ph2.load(SIZE, "download" if options.data == "PH2"

@@ -3,7 +3,6 @@
 
 import json
 import platform
-import re
 import time
 from importlib import import_module
 from pathlib import Path
@@ -54,17 +53,6 @@ def about(lesson):
     """On what machine, with what, and when."""
     framework = import_module("torch" if lesson.name == PYTORCH
                               else "tensorflow")
-    return {"source": lesson.samples.source, "precision": "float32",
-            "framework": f"{framework.__name__} {framework.__version__}",
+    return {"framework": f"{framework.__name__} {framework.__version__}",
             "python": platform.python_version(), **machine(),
-            "date": time.strftime("%Y-%m-%d"), "peak_memory": peak_memory()}
-
-
-def peak_memory():
-    """The most memory that this process has used, in bytes; Linux only."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return None
-    found = re.search(r"VmHWM:\s+(\d+) kB",
-                      status.read_text(encoding="utf-8"))
-    return found and 1024 * int(found[1])
+            "date": time.strftime("%Y-%m-%d")}

@@ -16,6 +16,7 @@ import pandas as pd
 from data import storage
 from lab.benchmark import record
 from lab.benchmark.statistics import interval
+from lab.benchmark.trainings import RATE
 from lab.lesson import ROOT
 
 RESULTS = ROOT / "lab/benchmark/results.json"
@@ -25,11 +26,13 @@ WHAT = ["framework", "network", "start", "change", "rate", "fold", "seed"]
 FRAMEWORKS = {"pytorch": "PyTorch", "tf": "TensorFlow"}
 PAGES = {"README.md": "en", "translations/README.no.md": "no",
          "lab/benchmark/README.md": "en", "lab/scaling/README.md": "en"}
-# The learning rates that were chosen on validation images.
-LEAST_RATE = {"PH2": 1e-3, "sample": 3e-3}
 # Of the one table that the translated page shows.
 NORWEGIAN = {"method": "metode", "pre-trained": "forhåndstrent",
              "flips": "speilet", "one piece": "ett stykke"}
+# Of the trainings of lab/benchmark/recipe.py; those with the Dice loss on
+# the sample are the first recipe.
+RECIPE_EPOCHS = {("PH2", "cross-entropy"): 40, ("PH2", "both"): 40,
+                 ("sample", "cross-entropy"): 20, ("sample", "both"): 16}
 DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
 
 # Methods: network, start and variant.
@@ -52,12 +55,12 @@ def name(network, start, variant=ONE_LOOK):
         "" if variant == ONE_LOOK else variant]))
 
 
-def columns(framework, network, start, variant=ONE_LOOK, **others):
+def columns(framework, network, start, variant=ONE_LOOK):
     """What the scores' columns say where they are those of a method."""
     if start == "":  # no framework has a part in it
         framework = "pytorch"
     return {"framework": framework, "network": network, "start": start,
-            "variant": variant, "change": "", "rate": 1e-3, **others}
+            "variant": variant, "change": "", "rate": 1e-3}
 
 
 # --- Scores ---------------------------------------------------------------
@@ -84,8 +87,9 @@ def published_trainings():
 def arrays(scores, *methods, metric="Dice"):
     """Scores of methods, each (folds, seeds, images), None if there are none.
 
-    methods: as `columns` makes them. The arrays have those folds and seeds
-    that all methods have.
+    methods: as `columns` makes them. The arrays have the folds that all
+    methods have, and in each of them as many trainings, with seeds that all
+    methods have there.
     """
     tables = []
     for method in methods:
@@ -98,10 +102,13 @@ def arrays(scores, *methods, metric="Dice"):
     folds = sorted(set.intersection(*map(set, tables)))
     if not folds:
         return None
-    seeds = sorted(set.intersection(*(set(table[fold].index)
-                                      for table in tables for fold in folds)))
-    return [np.stack([table[fold].loc[seeds] for fold in folds])
-            for table in tables]
+    seeds = [sorted(set.intersection(*(set(table[fold].index)
+                                       for table in tables)))
+             for fold in folds]
+    count = min(map(len, seeds))
+    return [np.stack([table[fold].loc[own[:count]]
+                      for fold, own in zip(folds, seeds)])
+            for table in tables] if count else None
 
 
 def only(scores, part):
@@ -115,9 +122,9 @@ def mean_and_interval(scores):
 
 
 def described(scores, method):
-    """The numbers of one method, None if it was not measured."""
+    """The numbers of one method, None if it was not tested on all folds."""
     found = arrays(scores, method)
-    if not found:
+    if not found or len(found[0]) < 5:
         return None
 
     def dice(part):
@@ -169,9 +176,7 @@ def markdown(rows, columns):
 
 
 def seconds(value):
-    """Seconds, rounded to what matters; "never" if there was no end."""
-    if value is None:
-        return "never"
+    """Seconds, rounded to what matters."""
     return f"{value:.1f} s" if value < 20 else f"{value:.0f} s"
 
 
@@ -180,8 +185,8 @@ def joined(cell):
     return lambda row: " / ".join(dict.fromkeys(map(cell, row.values())))
 
 
-def common(key):
-    """A cell with what both frameworks have in common."""
+def plain(key):
+    """A cell of both frameworks, as it is."""
     return joined(lambda row: str(row[key]))
 
 
@@ -229,7 +234,7 @@ def front_table(_):
     return markdown(
         accuracy_rows([method for method in METHODS
                        if name(*method) in FRONT]),
-        {"method": common("method"), **dice_columns()})
+        {"method": plain("method"), **dice_columns()})
 
 
 def accuracy_table(_):
@@ -238,7 +243,7 @@ def accuracy_table(_):
         return "{:.2f}, {:.2f}, {:.2f}".format(*row["quartiles"])
 
     return markdown(accuracy_rows(METHODS), {
-        "method": common("method"), "trainings": common("trainings"),
+        "method": plain("method"), "trainings": plain("trainings"),
         **dice_columns(), "quartiles": joined(quartiles),
         **{key: joined(lambda row, key=key: f"{row[key]:.3f}")
            for key in [*DIAGNOSES, "IoU"]},
@@ -262,22 +267,10 @@ def comparison_table(_):
     cell = with_interval("gain", "+.4f")
     return markdown(rows, {
         "what": lambda row: row[0], "method": lambda row: row[1],
-        "pairs": lambda row: common("trainings")(row[2]),
+        "pairs": lambda row: plain("trainings")(row[2]),
         **{f"gain of Dice, {title}":
            lambda row, title=title: of(title, cell)(row[2])
            for title in FRAMEWORKS.values()}})
-
-
-def lever_table(_):
-    """What each change of the recipe gains: U-Net, from scratch, PyTorch."""
-    plain = columns("pytorch", "UNet", "scratch")
-    rows = [{"change": change, **gain(published(),
-                                      {**plain, "change": change}, plain)}
-            for change in published()["change"].unique() if change]
-    return markdown(rows, {
-        "change": lambda row: row["change"],
-        "pairs": lambda row: str(row["trainings"]),
-        "gain of Dice": with_interval("gain", "+.4f")})
 
 
 def limits_table(found):
@@ -315,12 +308,28 @@ def settings_table(found):
             if row["first"] else ""})
 
 
-def recipe_runs(found, framework, data, network):
-    """{(loss, rate, fold, seed): training} of one network and framework."""
+def speed_table(found):
+    """How fast both frameworks train and predict."""
+    speeds = found["limits"]["speeds"]
+
+    def column(what, form):
+        return lambda network: " / ".join(
+            form.format(numbers[network][what])
+            for numbers in speeds.values() if what in numbers[network])
+
+    return markdown(["SegNet", "UNet"], {
+        "network": lambda network: name(network, ""),
+        "an epoch of 140 images": column("epoch", "{:.1f} s"),
+        "images per second": column("images per second", "{:.0f}"),
+        "with torch.compile": column("compiled", "{:.0f}")})
+
+
+def recipe_runs(found, data, network):
+    """{(loss, rate, fold, seed): training} of one network."""
     return {(run["loss"], run["rate"], run["fold"], run["seed"]): run
-            for run in found["recipe"]
-            if (run["framework"], run["data"], run["network"])
-            == (framework, data, network)}
+            for run in found["recipe"].values()
+            if (run["data"], run["network"]) == (data, network)
+            and run["epochs"] == RECIPE_EPOCHS[data, run["loss"]]}
 
 
 def recipe_gains(found, data, network):
@@ -328,8 +337,8 @@ def recipe_gains(found, data, network):
 
     Both trainings of a pair have the same fold and seed.
     """
-    runs = recipe_runs(found, "pytorch", data, network)
-    rate = LEAST_RATE[data]
+    runs = recipe_runs(found, data, network)
+    rate = RATE[data]
     least = {key[2:]: run for key, run in runs.items()
              if key[:2] == ("cross-entropy", rate)}
     parts = {"Dice loss added": ("both", rate, "last"),
@@ -359,10 +368,7 @@ def recipe_column(found, data, network):
         return f"{np.mean(gains):+.4f} ± {error:.4f} ({len(gains)})"
 
     gains, least = recipe_gains(found, data, network)
-    keras = recipe_runs(found, "tf", data, network).values()
     return {"the least": mean(least),
-            "the least, in TensorFlow": mean([run["last"]["test"]["dice"]
-                                              for run in keras]),
             **{name: gain(values) for name, values in gains.items()}}
 
 
@@ -399,6 +405,7 @@ TABLES = {"front": front_table, "recipe": recipe_table,
           "accuracy": accuracy_table, "comparisons": comparison_table,
           "about": about_line, "limits": limits_table,
           "profile": profile_table, "settings": settings_table,
+          "speed": speed_table,
           "limitsmachine":
               lambda found: machine_line(found["limits"]["about"])}
 
@@ -434,40 +441,38 @@ def text(results):
 
 def line_by_line(found):
     """JSON with one line for each training, so that changes can be seen."""
-    def lines(value):
-        rows = [f"{json.dumps(key)}: {json.dumps(one)}"
-                for key, one in value.items()] \
-            if isinstance(value, dict) else map(json.dumps, value)
-        start, end = "{}" if isinstance(value, dict) else "[]"
-        return start + "\n" + ",\n".join(rows) + "\n" + end
-
-    return "{" + ",\n".join(f"{json.dumps(key)}: {lines(value)}"
-                            for key, value in found.items()) + "}\n"
+    parts = []
+    for name, values in found.items():
+        lines = [f"{json.dumps(key)}: {json.dumps(values[key])}"
+                 for key in sorted(values)]
+        parts.append(f"{json.dumps(name)}: {{\n" + ",\n".join(lines) + "\n}")
+    return "{" + ",\n".join(parts) + "}\n"
 
 
-def publish(results, **parts):
+def publish(trainings, recipe, limits):
     """Keep new results, and put the tables into the pages.
 
-    results: {key: result} of trainings, of which those on PH² with the
-    recipe's epochs are kept; parts: "recipe" and "limits", where there is
-    something new.
+    trainings: {key: result}, of which those on PH² with the recipe's epochs
+    are kept; recipe: of `recipe`; limits: of `hardware`. What is not in
+    them stays as it is.
     """
-    new = {key: result for key, result in results.items()
-           if (result["data"], result["epochs"]) == ("PH2", 40)}
-    found = {**record.read(RESULTS, "trainings"), **parts}
-    found["trainings"] = dict(sorted({**found["trainings"], **{
-        key: {what: value for what, value in result.items()
-              if what != "scores"} for key, result in new.items()}}.items()))
+    new = {key: result for key, result in trainings.items()
+           if key.endswith("-PH2-40")}
     if new:
         keep(table_of(new.values()))
+    found = record.read(RESULTS, "trainings", "recipe", "limits")
+    found["trainings"] |= {
+        key: {what: value for what, value in result.items()
+              if what != "scores"} for key, result in new.items()}
+    found["recipe"] |= recipe
+    found["limits"] |= limits
     with storage.whole(RESULTS) as part:
         part.write_text(line_by_line(found), encoding="utf-8")
     for page, language in PAGES.items():
         path = ROOT / page
-        text_of_page = filled(path.read_text(encoding="utf-8"), found,
-                              language)
+        made = filled(path.read_text(encoding="utf-8"), found, language)
         with storage.whole(path) as part:
-            part.write_text(text_of_page, encoding="utf-8")
+            part.write_text(made, encoding="utf-8")
 
 
 def keep(scores):

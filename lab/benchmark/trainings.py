@@ -16,7 +16,7 @@ from scipy import ndimage
 from data import ph2
 from data.splits import stratified_split
 from lab.benchmark import networks, older
-from lab.benchmark.levers import LEVERS, Lever
+from lab.benchmark.levers import LEVERS
 from lab.benchmark.record import NOTEBOOKS, about, looked_at
 from lab.lesson import PYTORCH, definitions, prepared
 from lab.segment import one_piece, predict_flips
@@ -24,6 +24,7 @@ from lab.segment import one_piece, predict_flips
 SPLIT = 42  # the seed of the folds, the same for all trainings
 SOURCES = {"PH2": "download", "sample": "sample"}
 EPOCHS = {"PH2": 40, "sample": 18}
+RATE = {"PH2": 1e-3, "sample": 3e-3}
 FLOORS = "Otsu", "mean mask"  # what learns next to nothing
 
 
@@ -41,13 +42,14 @@ class Training:
     fold       the fifth of the images that is tested
     seed       of the random numbers
     data       "PH2" or "sample"
+    epochs     passes over the training images, if nothing changes them
     """
 
     framework: str
     network: str
     start: str = "scratch"
     change: str = ""
-    rate: float = 1e-3
+    rate: float = RATE["PH2"]
     fold: int = 0
     seed: int = 0
     data: str = "PH2"
@@ -64,23 +66,25 @@ def run(training):
 
     Raises DataError if the images cannot be had.
     """
-    lever = LEVERS.get(training.change, Lever())
-    size = older.SIZES[training.change] if training.network == older.NAME \
-        else lever.size
-    samples = ph2.load(size, SOURCES[training.data])
-    if lever.images:
-        samples = lever.images(samples)
-    method = METHODS.get(training.network, trained)
-    found, scores = method(training, samples, lever)
+    samples, found, scores = KINDS.get(training.network, trained)(training)
     names = np.array(samples.names)[looked_at(samples)]
     scores["looked at"] = scores["image"].isin(names)
     return {**asdict(training), **found, "scores": scores.to_dict("list")}
 
 
-def trained(training, samples, lever):
-    """How one training went, and the scores of its test images."""
-    train, valid, test = stratified_split(samples.groups, SPLIT,
-                                          fold=training.fold)
+def parts_of(training, size):
+    """The samples at a size (H, W), and the rows of train, valid, test."""
+    samples = ph2.load(size, SOURCES[training.data])
+    return samples, stratified_split(samples.groups, SPLIT,
+                                     fold=training.fold)
+
+
+def trained(training):
+    """A network: the samples, how training went, scores of test images."""
+    lever = LEVERS[training.change]
+    samples, (train, valid, test) = parts_of(training, lever.size)
+    if lever.images:
+        samples = lever.images(samples)
     lesson = prepared(NOTEBOOKS[training.framework], samples, train, valid,
                       SEED=training.seed, LEARNING_RATE=training.rate)
     if lever.define:
@@ -90,12 +94,47 @@ def trained(training, samples, lever):
                          lever.epochs or training.epochs)
     images = samples.images[test]
     maps = predict_flips(lesson, model, images)
-    return course(
+    return samples, course(
         lesson, model, history["valid_dice"], history["seconds"],
         -(-len(train) // lesson.BATCH_SIZE)), pd.concat([
-        scored(lesson, "one look", test, lesson.predict(model, images)),
-        scored(lesson, "flips", test, maps),
-        scored(lesson, "flips, one piece", test, maps, one_piece)])
+            scored(lesson, "one look", test, lesson.predict(model, images)),
+            scored(lesson, "flips", test, maps),
+            scored(lesson, "flips, one piece", test, maps, one_piece)])
+
+
+def as_before(training):
+    """The same of the older lesson, with its pixels or with ours."""
+    samples, (train, valid, test) = parts_of(training,
+                                             older.SIZES[training.change])
+    lesson = prepared(PYTORCH, samples, train, valid)
+    torch.manual_seed(training.seed)
+    model = older.OlderUNet()
+    valid_dice, seconds = older.fit(model, lesson, min(older.EPOCHS,
+                                                       training.epochs))
+    return samples, course(
+        lesson, model, valid_dice, seconds, -(-len(train) // 32)), scored(
+            lesson, "one look", test, older.predict(model, samples, test))
+
+
+def floor(training):
+    """The same of what learns nothing from an image and its mask."""
+    samples, (train, valid, test) = parts_of(training, LEVERS[""].size)
+    with contextlib.redirect_stdout(None):  # the cell prints a score
+        lesson = definitions(PYTORCH, "parameters", "metrics", "scoring",
+                             "baseline", samples=samples, valid=valid)
+    images = samples.images[test]
+    if training.network == "mean mask":
+        mean = samples.masks[train].mean(axis=0)
+        return samples, {}, scored(lesson, "one look", test,
+                                   [mean] * len(test))
+    smooth = ndimage.gaussian_filter(images, (0, 2, 2, 0))
+    return samples, {}, pd.concat([
+        scored(lesson, "one look", test, map(lesson.otsu, images)),
+        scored(lesson, "smooth, one piece", test, map(lesson.otsu, smooth),
+               one_piece)])
+
+
+KINDS = {**dict.fromkeys(FLOORS, floor), older.NAME: as_before}
 
 
 def course(lesson, model, valid_dice, seconds, steps):
@@ -103,44 +142,10 @@ def course(lesson, model, valid_dice, seconds, steps):
 
     valid_dice, seconds: after each epoch; steps: of one epoch.
     """
-    return {"weights": networks.count(model), "about": about(lesson),
-            "steps": steps * len(valid_dice),
-            "seconds": round(max(seconds), 1),
+    return {"epochs": len(valid_dice), "steps": steps * len(valid_dice),
+            "weights": networks.count(model),
+            "seconds": round(max(seconds), 1), "about": about(lesson),
             "valid_dice": [round(dice, 4) for dice in valid_dice]}
-
-
-def as_before(training, samples, _):
-    """The older lesson's training, with its pixels or with ours."""
-    train, valid, test = stratified_split(samples.groups, SPLIT,
-                                          fold=training.fold)
-    lesson = prepared(PYTORCH, samples, train, valid)
-    torch.manual_seed(training.seed)
-    model = older.OlderUNet()
-    valid_dice, seconds = older.fit(model, lesson, min(older.EPOCHS,
-                                                       training.epochs))
-    return course(lesson, model, valid_dice, seconds, -(-len(train) // 32)), \
-        scored(lesson, "one look", test, older.predict(model, samples, test))
-
-
-def floor(training, samples, _):
-    """The same for what learns nothing from an image and its mask."""
-    train, valid, test = stratified_split(samples.groups, SPLIT,
-                                          fold=training.fold)
-    with contextlib.redirect_stdout(None):  # the cell prints a score
-        lesson = definitions(PYTORCH, "parameters", "metrics", "scoring",
-                             "baseline", samples=samples, valid=valid)
-    images = samples.images[test]
-    if training.network == "mean mask":
-        mean = samples.masks[train].mean(axis=0)
-        return {}, scored(lesson, "one look", test, [mean] * len(test))
-    smooth = ndimage.gaussian_filter(images, (0, 2, 2, 0))
-    return {}, pd.concat([
-        scored(lesson, "one look", test, map(lesson.otsu, images)),
-        scored(lesson, "smooth, one piece", test, map(lesson.otsu, smooth),
-               one_piece)])
-
-
-METHODS = {**dict.fromkeys(FLOORS, floor), older.NAME: as_before}
 
 
 def scored(lesson, variant, rows, maps, tidy=np.asarray):
