@@ -192,11 +192,14 @@ def read_pairs(pairs, size, home, what, threshold=0.5, most_covered=1):
     return images, masks
 
 
-def read_pair(image_file, mask_file, what, threshold):
+def read_pair(image_file, mask_file, what, threshold=0.5,
+              remedy="restore both from the archive"):
     """One image and its mask, both upright, if they belong together.
 
-    Where only one of them says how to turn it, the other may be upright
-    or not. Their sides tell, unless they fit both ways: raises DataError.
+    what: a mask shows, and remedy: what to do if they do not belong
+    together, both for sentences; threshold: see `read_mask`. Where only one
+    of them says how to turn it, the other may be upright or not. Their
+    sides tell, unless they fit both ways: raises DataError.
     """
     image = read_image(image_file)
     mask = read_mask(mask_file, threshold)
@@ -210,11 +213,10 @@ def read_pair(image_file, mask_file, what, threshold):
                         "upright.")
     if not fit:
         raise DataError(f"{mask_file} is {mask.shape[::-1]} pixels, its "
-                        f"image {image.shape[1::-1]}; restore both from "
-                        "the archive.")
+                        f"image {image.shape[1::-1]}; {remedy}.")
     if mask.all() or not mask.any():
         raise DataError(f"{mask_file} marks no {what} or nothing else; "
-                        "restore it from the archive.")
+                        f"{remedy}.")
     return image, mask
 
 

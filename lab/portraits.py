@@ -16,7 +16,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from data import DataError, Samples, storage
-from data.pictures import read_image, read_mask, resize_image, resize_mask
+from data.pictures import read_pair, resize_image, resize_mask
 from data.synthetic import portraits
 from lab.lesson import PYTORCH, TENSORFLOW, Lesson, definitions, prepared
 from lab.segment import KINDS, ask
@@ -61,15 +61,9 @@ def _pair(mask_file):
                         f"called {name}.jpg or {name}.png, not "
                         f"{len(found)}; rename or remove what does not "
                         "belong together.")
-    image, mask = read_image(found[0]), read_mask(mask_file)
-    if mask.shape != image.shape[:2]:
-        raise DataError(f"{mask_file} is {mask.shape[::-1]} pixels, its "
-                        f"picture {image.shape[1::-1]}; save the mask in "
-                        "the size of the picture.")
-    if mask.all() or not mask.any():
-        raise DataError(f"{mask_file} has one colour only; paint the person "
-                        "white and all else black.")
-    return image, mask
+    return read_pair(found[0], mask_file, "person",
+                     remedy="save the mask in the size of the picture, white "
+                     "where the person is and black elsewhere")
 
 
 def drawn(count, seed=0):

@@ -376,9 +376,8 @@ def test_speeds_of_a_notebook(monkeypatch):
 @pytest.mark.full
 def test_one_training_gives_four_kinds_of_weights():
     samples = ph2.load(size=(32, 48), source="sample")
-    options = SimpleNamespace(data="sample", loss="cross-entropy",
-                              rate=3e-3, epochs=2)
-    found = recipe.run(samples, "UNet", 0, 1, options)
+    short = recipe.Recipe("sample", "cross-entropy", rate=3e-3, epochs=2)
+    found = recipe.run(samples, short, "UNet", 0, 1)
     assert (found["fold"], found["seed"]) == (0, 1)
     judged = {kind: value for kind, value in found.items()
               if isinstance(value, dict)}

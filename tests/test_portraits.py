@@ -51,11 +51,12 @@ def test_a_folder_that_is_empty_or_missing_gives_no_pairs(tmp_path):
     (lambda folder: shutil.copy(folder / "me.png", folder / "me.jpg"),
      "not 2;"),
     (lambda folder: Image.new("L", (96, 64), 255).save(
-        folder / "me-mask.png"), "is (96, 64) pixels, its picture (192, 288)"),
+        folder / "me-mask.png"), "is (96, 64) pixels, its image (192, 288); "
+        "save the mask"),
     (lambda folder: Image.new("L", (192, 288)).save(
-        folder / "me-mask.png"), "one colour only; paint the person white"),
+        folder / "me-mask.png"), "marks no person or nothing else; save"),
     (lambda folder: Image.new("L", (192, 288), 255).save(
-        folder / "me-mask.png"), "one colour only; paint the person white"),
+        folder / "me-mask.png"), "marks no person or nothing else; save"),
     (lambda folder: (folder / "me-mask.png").write_text("no picture"),
      "cannot be read as a picture")])
 def test_a_mask_that_does_not_fit_gets_a_sentence(tmp_path, pairs, change,

@@ -193,10 +193,6 @@ WRONG = {
         ("KERAS_BACKEND=jax accuracy --framework tf", "KERAS_BACKEND")],
     "lab.benchmark.bodies": [("--seeds 0", "from 1"),
                              ("--framework jax", "invalid choice")],
-    "lab.benchmark.recipe": [
-        ("--epochs 0", "from 1"), ("--seeds 0", "from 1"),
-        ("--rate 0", "above 0"), ("--rate nan", "above 0"),
-        ("--loss dice", "invalid choice")],
     "lab.pretraining.moles": [
         ("x --count 0", "from 20"), ("x --epochs 0", "from 1"),
         ("x --seed -1", "from 0"), ("x --count 1e3", "from 20"),

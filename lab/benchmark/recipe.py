@@ -1,19 +1,20 @@
 """What the parts of a training recipe are worth, over folds and seeds.
 
-    python -m lab.benchmark.recipe --data PH2 --folds 5 --seeds 3
-    python -m lab.benchmark.recipe --loss both       with the Dice loss
-    python -m lab.benchmark.recipe --rate 2e-3 --seeds 1
+    python -m lab.benchmark.recipe
 
 One training gives four kinds of weights, so that they can be compared: the
 last ones, the running average of all at the end, and of both those of the
 epoch with the best validation Dice. Each training is a file in
-data/benchmark/recipe/; what is there is not done again.
-`lab.benchmark.run --publish` puts the table into its page.
+data/benchmark/recipe/; what is there is not done again, nor, without
+--anew, what is published. `lab.benchmark.run --publish` puts the table into
+its page.
 """
 
 import copy
 import sys
 import time
+from itertools import product
+from typing import NamedTuple
 
 if not __package__:  # Python would look in this file's folder
     sys.exit("Type python -m lab.benchmark.recipe in the lesson's folder.")
@@ -25,12 +26,32 @@ from torch.optim.swa_utils import AveragedModel
 from data import ph2, storage
 from data.splits import stratified_split
 from lab import arguments
-from lab.benchmark.record import read, write
+from lab.benchmark.record import RESULTS, read, write
 from lab.lesson import PYTORCH, prepared
 from lab.pretraining.moles import cross_entropy_and_dice
 
 FOLDER = storage.ROOT / "benchmark/recipe"
 SIZE = (96, 128)
+SOURCES = {"PH2": "download", "sample": "sample"}
+
+
+class Recipe(NamedTuple):
+    """One way to train. loss: "cross-entropy", or "both" with Dice loss."""
+
+    data: str
+    loss: str
+    rate: float
+    epochs: int
+
+
+# And how many seeds each is tried with.
+RECIPES = {Recipe("PH2", "cross-entropy", 1e-3, 40): 3,
+           Recipe("PH2", "both", 1e-3, 40): 3,
+           Recipe("PH2", "cross-entropy", 2e-3, 40): 2,
+           Recipe("PH2", "cross-entropy", 3e-3, 40): 2,
+           Recipe("sample", "cross-entropy", 3e-3, 20): 2,
+           Recipe("sample", "cross-entropy", 2e-3, 20): 2,
+           Recipe("sample", "both", 1e-3, 16): 2}
 
 
 def averaged(average, new, step):
@@ -39,19 +60,19 @@ def averaged(average, new, step):
     return decay * average + (1 - decay) * new
 
 
-def train(lesson, network, options):
+def train(lesson, network, recipe):
     """Train a new PyTorch network. Returns {kind of weights: network}."""
     model = lesson.new_network(getattr(lesson, network),
                                lesson.samples.images[lesson.train])
     torch.manual_seed(lesson.SEED)
     batches = lesson.training_batches(lesson.train)
     optimizer, schedule = lesson.new_optimizer(
-        model, options.epochs * len(batches), lesson.LEARNING_RATE)
-    loss_of = cross_entropy_and_dice if options.loss == "both" \
+        model, recipe.epochs * len(batches), lesson.LEARNING_RATE)
+    loss_of = cross_entropy_and_dice if recipe.loss == "both" \
         else lesson.cross_entropy
     average = AveragedModel(model, avg_fn=averaged, use_buffers=True)
     kept, best = {}, {}
-    for _ in range(options.epochs):
+    for _ in range(recipe.epochs):
         model.train()
         for images, masks in batches:
             loss = loss_of(model(images), masks)
@@ -80,32 +101,28 @@ def judged(lesson, model, rows):
                 if not mask.all()]))}
 
 
-def run(samples, network, fold, seed, options):
+def run(samples, recipe, network, fold, seed):
     """One training; returns what is kept of it."""
     rows, valid, test = stratified_split(samples.groups, 42, fold=fold)
-    lesson = prepared(PYTORCH, samples, rows, valid,
-                      SEED=seed, LEARNING_RATE=options.rate)
+    lesson = prepared(PYTORCH, samples, rows, valid, SEED=seed,
+                      LEARNING_RATE=recipe.rate)
     start = time.perf_counter()
-    kept = train(lesson, network, options)
-    found = {"data": options.data, "network": network,
-             "loss": options.loss, "rate": options.rate,
-             "epochs": options.epochs, "fold": fold, "seed": seed,
-             "seconds": time.perf_counter() - start}
-    for kind, model in kept.items():
-        found[kind] = {"valid": judged(lesson, model, valid),
-                       "test": judged(lesson, model, test)}
-    return found
+    kept = train(lesson, network, recipe)
+    return {**recipe._asdict(), "network": network, "fold": fold,
+            "seed": seed, "seconds": time.perf_counter() - start,
+            **{kind: {"valid": judged(lesson, model, valid),
+                      "test": judged(lesson, model, test)}
+               for kind, model in kept.items()}}
 
 
-def file_of(network, fold, seed, options):
-    """Where the result of one training is kept."""
-    return FOLDER / (f"{options.data}-{network}-{options.loss}-"
-                     f"{options.rate:g}-{options.epochs}-"
-                     f"fold{fold}-seed{seed}.json")
+def name(recipe, network, fold, seed):
+    """What the result of one training is called."""
+    return (f"{recipe.data}-{network}-{recipe.loss}-{recipe.rate:g}-"
+            f"{recipe.epochs}-fold{fold}-seed{seed}")
 
 
 def results():
-    """{name of its file: training} of all that are done."""
+    """{name: training} of all that are done."""
     return {file.stem: read(file, "network", "last")
             for file in sorted(FOLDER.glob("*.json"))}
 
@@ -114,29 +131,19 @@ def results():
 def main():
     """Do the trainings that are missing."""
     parser = arguments.parser(__doc__)
-    parser.add_argument("--data", choices=["PH2", "sample"], default="PH2")
-    parser.add_argument("--network", nargs="+", default=["SegNet", "UNet"],
-                        choices=["SegNet", "UNet"])
-    parser.add_argument("--loss", choices=["cross-entropy", "both"],
-                        default="cross-entropy")
-    parser.add_argument("--rate", type=arguments.number, default=1e-3)
-    parser.add_argument("--epochs", type=arguments.EPOCHS, default=40)
-    parser.add_argument("--folds", type=int, choices=range(1, 6), default=5)
-    parser.add_argument("--seeds", type=arguments.whole_number(1), default=3)
-    options = parser.parse_args()
+    parser.add_argument("--anew", action="store_true",
+                        help="do what is published already, too")
+    anew = parser.parse_args().anew
     arguments.make_folder(FOLDER)
-    results()  # whoever has a damaged one learns it now
-    samples = ph2.load(SIZE, "download" if options.data == "PH2"
-                       else "sample")
-    for seed in range(options.seeds):
-        for fold in range(options.folds):
-            for network in options.network:
-                file = file_of(network, fold, seed, options)
-                if not file.exists():
-                    found = run(samples, network, fold, seed, options)
-                    write(file, found)
-                    print(file.stem, f"{found['last']['test']['dice']:.4f}",
-                          flush=True)
+    done = {} if anew else read(RESULTS, "recipe")["recipe"]
+    done |= results()  # whoever has a damaged one learns it now
+    for recipe, seeds in RECIPES.items():
+        samples = ph2.load(SIZE, SOURCES[recipe.data])
+        for one in product(("SegNet", "UNet"), range(5), range(seeds)):
+            if name(recipe, *one) not in done:
+                found = run(samples, recipe, *one)
+                write(FOLDER / f"{name(recipe, *one)}.json", found)
+                print(name(recipe, *one), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from data import DataError, storage
 from lab.lesson import PYTORCH, TENSORFLOW, machine
 
+RESULTS = Path(__file__).with_name("results.json")
 # As the command lines name them.
 NOTEBOOKS = {"pytorch": PYTORCH, "tf": TENSORFLOW}
 

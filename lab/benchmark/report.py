@@ -15,11 +15,12 @@ import pandas as pd
 
 from data import storage
 from lab.benchmark import record
+from lab.benchmark.recipe import RECIPES, Recipe
+from lab.benchmark.record import RESULTS
 from lab.benchmark.statistics import interval
 from lab.benchmark.trainings import RATE
 from lab.lesson import ROOT
 
-RESULTS = ROOT / "lab/benchmark/results.json"
 SCORES = ROOT / "lab/benchmark/scores.csv.gz"
 # What distinguishes the published trainings; all are of PH², 40 epochs.
 WHAT = ["framework", "network", "start", "change", "rate", "fold", "seed"]
@@ -29,10 +30,6 @@ PAGES = {"README.md": "en", "translations/README.no.md": "no",
 # Of the one table that the translated page shows.
 NORWEGIAN = {"method": "metode", "pre-trained": "forhåndstrent",
              "flips": "speilet", "one piece": "ett stykke"}
-# Of the trainings of lab/benchmark/recipe.py; those with the Dice loss on
-# the sample are the first recipe.
-RECIPE_EPOCHS = {("PH2", "cross-entropy"): 40, ("PH2", "both"): 40,
-                 ("sample", "cross-entropy"): 20, ("sample", "both"): 16}
 DIAGNOSES = ["common nevus", "atypical nevus", "melanoma"]
 
 # Methods: network, start and variant.
@@ -329,7 +326,8 @@ def recipe_runs(found, data, network):
     return {(run["loss"], run["rate"], run["fold"], run["seed"]): run
             for run in found["recipe"].values()
             if (run["data"], run["network"]) == (data, network)
-            and run["epochs"] == RECIPE_EPOCHS[data, run["loss"]]}
+            and Recipe(data, run["loss"], run["rate"],
+                       run["epochs"]) in RECIPES}
 
 
 def recipe_gains(found, data, network):
