@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision import tv_tensors
 
+from data.synthetic import moles
 from lab import lesson
 from lab.lesson import NOTEBOOKS, PYTORCH, ROOT, TENSORFLOW
 from lab.pretraining.keras_weights import copy_into, keras_weights
@@ -398,6 +399,28 @@ def test_augmentation_is_as_strong(pytorch, tensorflow):
     assert keras_spread[where] == pytest.approx(spread[where], rel=0.15)
     # Keras makes an image brighter by adding, torchvision by multiplying.
     assert keras_spread[colours] == pytest.approx(spread[colours], rel=0.4)
+
+
+def sharpness(images):
+    """How much neighbours in (N, H, W, 3) differ on average."""
+    grey = images.mean(axis=3)
+    return sum(np.abs(np.diff(grey, axis=axis)).mean() for axis in (1, 2))
+
+
+def test_augmentation_blurs_alike(pytorch, tensorflow):
+    """Each interpolation blurs, so neither may interpolate more often."""
+    size, n = (tensorflow.HEIGHT, tensorflow.WIDTH), 200
+    image, mask = moles.draw(np.random.default_rng(0), 1, size)
+    torch.manual_seed(0)
+    ours = torch.stack([pytorch.augment(
+        tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)))
+        for _ in range(n)]).permute(0, 2, 3, 1).numpy()
+    keras.utils.set_random_seed(0)
+    theirs = tensorflow.new_augmentation()({
+        "images": np.repeat(image[None], n, axis=0).astype(np.float32),
+        "segmentation_masks": np.repeat(mask[None, ..., None], n, axis=0)
+        .astype(np.float32)})["images"].numpy()
+    assert sharpness(theirs) == pytest.approx(sharpness(ours), rel=0.08)
 
 
 # --- Text -----------------------------------------------------------------
