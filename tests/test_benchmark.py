@@ -236,13 +236,18 @@ def test_the_plan_of_the_protocol():
 
 # --- Levers, and other networks -------------------------------------------
 
+@pytest.fixture(scope="module")
+def plain():
+    """One epoch without any change."""
+    return trainings.run(SHORT)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("change", [
     change for change, lever in LEVERS.items()
     if change and not lever.epochs])
-def test_a_lever_changes_the_training(change):
-    plain, changed = (trainings.run(replace(SHORT, change=one))
-                      for one in ("", change))
+def test_a_lever_changes_the_training(change, plain):
+    changed = trainings.run(replace(SHORT, change=change))
     assert changed["valid_dice"] != plain["valid_dice"]
     assert 0.3 < np.mean(changed["scores"]["Dice"]) < 1
 
