@@ -372,22 +372,24 @@ def draw_growth():
     """
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["limits"]["growth"]
     figure = Figure(figsize=(12, 4), facecolor=WHITE, layout="constrained")
-    titles = {"images": "training images", "pixels": "pixels of an image",
-              "weights": "weights of the U-Net"}
-    for ax, (what, title), color in zip(
+    titles = {"images": ("training images", 80),  # and the usual value
+              "pixels": ("pixels of an image", 96 * 128),
+              "weights": ("weights of the U-Net", 1_942_577)}
+    for ax, (what, (title, usual)), color in zip(
             figure.subplots(1, 3, sharey=True), titles.items(),
             (BLUE, VERMILION, GREEN)):
         value, seconds = np.array([[row["value"], row["seconds"]]
                                    for row in rows
                                    if row["what"] == what]).T
         ax.loglog(value, seconds, "o-", color=color, lw=3, ms=9)
-        ax.loglog(value, seconds[-1] * value / value[-1], ":", color=DARK)
+        [of_usual] = seconds[value == usual]
+        ax.loglog(value, of_usual * value / usual, ":", color=DARK)
         ax.set_xlabel(title, size=15)
         ax.set_xticks(value, [short(number) for number in value])
         ax.tick_params(labelsize=13)
         ax.minorticks_off()
     figure.axes[0].set_ylabel("seconds of an epoch", size=15)
-    ticks = [2.0**power for power in range(-2, 7)
+    ticks = [2.0**power for power in range(-3, 9)
              if figure.axes[0].get_ylim()[0] < 2.0**power
              < figure.axes[0].get_ylim()[1]]
     figure.axes[0].set_yticks(ticks, [f"{tick:g}" for tick in ticks])
