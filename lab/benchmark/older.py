@@ -58,19 +58,28 @@ def batches(samples, rows, shuffle=False):
                       batch_size=32, shuffle=shuffle)
 
 
+def new_optimizer(model):
+    """Adam as in that lesson."""
+    return torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-6)
+
+
+def training_step(model, optimizer, images, masks):
+    """Change the weights once."""
+    loss = F.binary_cross_entropy_with_logits(model(images), masks)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
 def fit(model, lesson, epochs=EPOCHS):
     """Train. Returns the validation Dice and the seconds after each epoch."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3,
-                                 weight_decay=1e-6)
+    optimizer = new_optimizer(model)
     training = batches(lesson.samples, lesson.train, shuffle=True)
     valid_dice, clock, start = [], [], time.perf_counter()
     for _ in range(epochs):
         model.train()
         for images, masks in training:
-            loss = F.binary_cross_entropy_with_logits(model(images), masks)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            training_step(model, optimizer, images, masks)
         maps = torch.from_numpy(predict(model, lesson.samples, lesson.valid))
         masks = torch.from_numpy(lesson.samples.masks[lesson.valid])
         valid_dice.append(lesson.dice(maps[:, None] - 0.5,

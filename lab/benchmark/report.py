@@ -8,13 +8,14 @@ writes the tables into the pages, between marks such as
 
 import json
 import re
+from collections import Counter
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
 from data import storage
-from lab.benchmark import record
+from lab.benchmark import networks, older, record
 from lab.benchmark.recipe import RECIPES, Recipe
 from lab.benchmark.record import RESULTS
 from lab.benchmark.statistics import interval
@@ -40,6 +41,11 @@ OWN = [(network, start) for start in ("scratch", "synthetic")
        for network in ("SegNet", "UNet")]
 METHODS = FLOORS + [(*own, variant) for own in OWN
                     for variant in (ONE_LOOK, TIDY)]
+PEERS = [(network, start, "") for start in ("scratch", "synthetic", "ImageNet")
+         for network in [*networks.OWN, *networks.PEERS]
+         if start in networks.starts(network)] \
+    + [(older.NAME, "scratch", change) for change in older.SIZES]
+PRETRAINING = 9982  # steps: 713 of an epoch of 5700 synthetic images, times 14
 FRONT = ["Otsu", "SegNet", "U-Net", "SegNet, pre-trained",
          "U-Net, pre-trained", "U-Net, pre-trained, flips, one piece"]
 
@@ -47,7 +53,7 @@ FRONT = ["Otsu", "SegNet", "U-Net", "SegNet, pre-trained",
 def name(network, start, variant=ONE_LOOK):
     """What a method is called in a table."""
     return ", ".join(filter(None, [
-        network.replace("UNet", "U-Net"),
+        "U-Net" if network == "UNet" else network,
         "pre-trained" if start == "synthetic" else "",
         "" if variant == ONE_LOOK else variant]))
 
@@ -321,6 +327,75 @@ def speed_table(found):
         "with torch.compile": column("compiled", "{:.0f}")})
 
 
+def five(found, network, start, change):
+    """The five trainings of `run peers` with one network, each of one fold.
+
+    With the learning rate that all folds had, not those that were only
+    tried; [] if there are not five.
+    """
+    what = "pytorch", network, start, change
+    tried = [training for training in found["trainings"].values()
+             if training["fold"] == training["seed"] and what == tuple(
+                 training[key] for key in WHAT[:4])]
+    folds = Counter(training["rate"] for training in tried)
+    return [training for training in tried if folds[training["rate"]] == 5]
+
+
+def steps_needed(training, goal=0.9):
+    """Training steps until the validation Dice stays at the goal or above.
+
+    Counted in whole epochs; infinite if it never stays there.
+    """
+    below = [epoch for epoch, dice in enumerate(training["valid_dice"], 1)
+             if dice < goal]
+    epochs = 1 + max(below, default=0)
+    return epochs * training["steps"] / training["epochs"] \
+        if epochs <= training["epochs"] else np.inf
+
+
+def peer_row(found, scores, network, start, change):
+    """What the table says of one network; None if it was not measured."""
+    trainings = five(found, network, start, change)
+    if not trainings:
+        return None
+    own = columns("pytorch", network, start) | {
+        "change": change, "rate": trainings[0]["rate"]}
+    unet = columns("pytorch", "UNet",
+                   "scratch" if start == "scratch" else "synthetic")
+    step = found["limits"]["steps"]["seconds"][network + change]
+    needed = np.median([steps_needed(training) for training in trainings])
+    return {"network": ", ".join(filter(None, [name(network, ""), change])),
+            "start": start, "rate": own["rate"],
+            "weights": trainings[0]["weights"], "step": step,
+            "Dice": described(scores, own)["Dice"],
+            "gain": gain(scores, own, unet)["gain"] if own != unet else None,
+            "needed": needed, "seconds": needed * step,
+            "before": step * PRETRAINING if start == "synthetic" else None}
+
+
+def peers_table(found):
+    """Others' networks beside the lesson's."""
+    scores = published()
+    scores = scores[scores["fold"] == scores["seed"]]
+    rows = [peer_row(found, scores, *method) for method in PEERS]
+    difference = with_interval("gain", "+.3f")
+    return markdown(filter(None, rows), {
+        "network": lambda row: row["network"],
+        "start": lambda row: row["start"],
+        "weights": lambda row: f"{row['weights'] / 1e6:.1f} million",
+        "learning rate": lambda row: f"{row['rate']:g}",
+        "Dice": with_interval("Dice"),
+        "more than U-Net":
+            lambda row: difference(row) if row["gain"] else "",
+        "a step": lambda row: f"{row['step']:.2f} s",
+        "steps to 0.90": lambda row: f"{row['needed']:.0f}"
+            if row["needed"] < np.inf else "not reached",
+        "time to 0.90": lambda row: seconds(row["seconds"])
+            if row["needed"] < np.inf else "",
+        "pre-training": lambda row: f"{row['before'] / 60:.0f} min"
+            if row["before"] else ""})
+
+
 def recipe_runs(found, data, network):
     """{(loss, rate, fold, seed): training} of one network."""
     return {(run["loss"], run["rate"], run["fold"], run["seed"]): run
@@ -403,9 +478,11 @@ TABLES = {"front": front_table, "recipe": recipe_table,
           "accuracy": accuracy_table, "comparisons": comparison_table,
           "about": about_line, "limits": limits_table,
           "profile": profile_table, "settings": settings_table,
-          "speed": speed_table,
+          "peers": peers_table, "speed": speed_table,
           "limitsmachine":
-              lambda found: machine_line(found["limits"]["about"])}
+              lambda found: machine_line(found["limits"]["about"]),
+         "stepsmachine":
+              lambda found: machine_line(found["limits"]["steps"]["about"])}
 
 
 def filled(page, found, language="en"):
@@ -451,8 +528,8 @@ def publish(trainings, recipe, limits):
     """Keep new results, and put the tables into the pages.
 
     trainings: {key: result}, of which those on PH² with the recipe's epochs
-    are kept; recipe: of `recipe`; limits: of `hardware`. What is not in
-    them stays as it is.
+    are kept; recipe: of `recipe`; limits: of `hardware` and `steps`. What
+    is not in them stays as it is.
     """
     new = {key: result for key, result in trainings.items()
            if key.endswith("-PH2-40")}

