@@ -134,15 +134,17 @@ def twins(pytorch, tensorflow, name, precision, change, monkeypatch):
 
 # --- Networks -------------------------------------------------------------
 
-# For each precision: the share of logits that must agree, and how closely
-# logits, loss, gradients and running statistics do.
-AGREE = {np.float64: (1, 1e-9, 1e-9, 1e-6, 1e-9),
-         np.float32: (0.99, 1e-4, 1e-5, 1e-3, 1e-5)}
+# For each precision: the share of logits that must agree, the number of
+# batches whose gradients must, of how many; and how closely logits, loss,
+# gradients and running statistics do.
+AGREE = {np.float64: (1, 5, 5, 1e-9, 1e-9, 1e-10, 1e-9),
+         np.float32: (0.99, 3, 20, 1e-4, 1e-5, 1e-4, 1e-5)}
 
 
 def gradient_error(one, other, pytorch, tensorflow, precision, seed):
     """The largest relative difference of all gradients of one batch."""
-    images, masks = (array.astype(precision) for array in a_batch(seed=seed))
+    images, masks = (array.astype(precision)
+                     for array in a_batch(count=2, seed=seed))
     one.train().zero_grad()
     pytorch.cross_entropy(one(channels_first(images)),
                           channels_first(masks)).backward()
@@ -162,10 +164,11 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
     """Logits, loss, every gradient, running statistics.
 
     In float32, as the lesson runs, a swapped maximum may disturb a few
-    pixels, and with them all gradients of a batch: their median counts.
+    pixels, and with them all gradients of a batch. That is so in most
+    batches; what the code did otherwise would be seen in all of them.
     """
     one, other = twins
-    share, *bounds = AGREE[precision]
+    share, agreeing, batches, *bounds = AGREE[precision]
     before = other.get_weights()
     # First as it is, then in training, which changes what is stored.
     for training, size in product((False, True),
@@ -179,9 +182,6 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
                            share) < bounds[0]
     loss = pytorch.cross_entropy(expected, channels_first(masks))
     assert float(keras_loss) == pytest.approx(loss.item(), rel=bounds[1])
-    errors = [gradient_error(one, other, pytorch, tensorflow, precision, seed)
-              for seed in range(5)]
-    assert np.median(errors) < bounds[2]
     means, keras_means = (
         [array for array, weight in zip(weights, other.weights, strict=True)
          if weight.name == "moving_mean"]
@@ -189,6 +189,9 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
     assert len(means) >= 16
     assert largest_difference(means, keras_means) < bounds[3]
     assert largest_difference(other.get_weights(), before) > 0.1
+    errors = [gradient_error(one, other, pytorch, tensorflow, precision, seed)
+              for seed in range(batches)]
+    assert np.sort(errors)[agreeing - 1] < bounds[2]
 
 
 def test_batch_norms_differ_in_the_variance_that_they_keep():
