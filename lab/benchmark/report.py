@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from lab.benchmark import networks, older, record
 from lab.benchmark.recipe import RECIPES, Recipe
 from lab.benchmark.record import RESULTS
 from lab.benchmark.statistics import interval
-from lab.benchmark.trainings import RATE
 from lab.lesson import ROOT
 
 SCORES = ROOT / "lab/benchmark/scores.csv.gz"
@@ -155,12 +155,13 @@ def gain(scores, after, before):
 
 def comparisons():
     """Yields (what, of which method, method with it, method without it)."""
-    for network in ("SegNet", "UNet"):
-        yield ("pre-trained", name(network, ""),
-               (network, "synthetic"), (network, "scratch"))
-    for start in ("scratch", "synthetic"):
-        yield ("U-Net instead of SegNet", name("", start),
-               ("UNet", start), ("SegNet", start))
+    looks = (ONE_LOOK, TIDY)
+    for network, look in product(("SegNet", "UNet"), looks):
+        yield ("pre-trained", name(network, "", look),
+               (network, "synthetic", look), (network, "scratch", look))
+    for start, look in product(("scratch", "synthetic"), looks):
+        yield ("U-Net instead of SegNet", name("", start, look),
+               ("UNet", start, look), ("SegNet", start, look))
     for own in OWN:
         yield "flips", name(*own), (*own, FLIPS), own
     for own in OWN:
@@ -222,6 +223,8 @@ def accuracy_rows(methods):
             published(), columns(framework, *method)))
         for numbers in row.values():
             numbers["method"] = name(*method)
+            if method in FLOORS:
+                numbers["trainings"] = ""
         rows += [row] if row else []
     return rows
 
@@ -262,10 +265,11 @@ def comparison_table(_):
         row = both(lambda framework, pair=(after, before): gain(
             published(), *(columns(framework, *one) for one in pair)))
         rows += [(what, method, row)] if row else []
-    for own in OWN:
-        row = gain(published(), columns("tf", *own),
-                   columns("pytorch", *own))
-        rows += [("TensorFlow instead of PyTorch", name(*own),
+    for own, look in product(OWN, (ONE_LOOK, TIDY)):
+        method = *own, look
+        row = gain(published(), columns("tf", *method),
+                   columns("pytorch", *method))
+        rows += [("TensorFlow instead of PyTorch", name(*method),
                   {"TensorFlow": row})] if row else []
     cell = with_interval("gain", "+.4f")
     return markdown(rows, {
@@ -396,66 +400,52 @@ def peers_table(found):
             if row["before"] else ""})
 
 
-def recipe_runs(found, data, network):
-    """{(loss, rate, fold, seed): training} of one network."""
-    return {(run["loss"], run["rate"], run["fold"], run["seed"]): run
+def recipe_runs(found, network):
+    """{(loss, fold, seed): training} of one network."""
+    return {(run["loss"], run["fold"], run["seed"]): run
             for run in found["recipe"].values()
-            if (run["data"], run["network"]) == (data, network)
-            and Recipe(data, run["loss"], run["rate"],
-                       run["epochs"]) in RECIPES}
+            if run["network"] == network and tuple(
+                run[key] for key in Recipe._fields) in RECIPES}
 
 
-def recipe_gains(found, data, network):
+def recipe_gains(found, network):
     """{part of a recipe: [gains of test Dice]}, and Dice without any.
 
     Both trainings of a pair have the same fold and seed.
     """
-    runs = recipe_runs(found, data, network)
-    rate = RATE[data]
-    least = {key[2:]: run for key, run in runs.items()
-             if key[:2] == ("cross-entropy", rate)}
-    parts = {"Dice loss added": ("both", rate, "last"),
-             "running average": ("cross-entropy", rate, "average"),
-             "best epoch": ("cross-entropy", rate, "best"),
-             "first recipe: all three": ("both", 1e-3, "best average"),
-             "learning rate 2e-3": ("cross-entropy", 2e-3, "last"),
-             "learning rate 3e-3": ("cross-entropy", 3e-3, "last")}
-    gains = {name: [runs[loss, changed, *place][kind]["test"]["dice"]
+    runs = recipe_runs(found, network)
+    least = {key[1:]: run for key, run in runs.items()
+             if key[0] == "cross-entropy"}
+    parts = {"Dice loss added": ("both", "last"),
+             "running average": ("cross-entropy", "average"),
+             "best epoch": ("cross-entropy", "best"),
+             "first recipe: all three": ("both", "best average")}
+    gains = {name: [runs[loss, *place][kind]["test"]["dice"]
                     - run["last"]["test"]["dice"]
                     for place, run in least.items()
-                    if (loss, changed, *place) in runs]
-             for name, (loss, changed, kind) in parts.items()
-             if (changed, kind) != (rate, "last") or loss == "both"}
+                    if (loss, *place) in runs]
+             for name, (loss, kind) in parts.items()}
     return gains, [run["last"]["test"]["dice"] for run in least.values()]
 
 
-def recipe_column(found, data, network):
-    """{row of the table: text} of one network and data set."""
+def recipe_table(found):
+    """What each part of a recipe is worth."""
     def mean(dice):
-        return f"**{np.mean(dice):.3f}** ({len(dice)})" if dice else ""
+        return f"**{np.mean(dice):.3f}** ({len(dice)})"
 
     def gain(gains):
-        if len(gains) < 2:
-            return ""
         error = np.std(gains, ddof=1) / len(gains) ** 0.5
         return f"{np.mean(gains):+.4f} ± {error:.4f} ({len(gains)})"
 
-    gains, least = recipe_gains(found, data, network)
-    return {"the least": mean(least),
-            **{name: gain(values) for name, values in gains.items()}}
-
-
-def recipe_table(found):
-    """What each part of a recipe is worth, on both sets of images."""
-    columns = {f"{network.replace('UNet', 'U-Net')}, {title}":
-               recipe_column(found, data, network)
-               for data, title in (("PH2", "PH²"), ("sample", "sample"))
-               for network in ("SegNet", "UNet")}
-    names = dict.fromkeys(name for column in columns.values()
-                          for name, text in column.items() if text)
-    return markdown(list(names), {
-        "recipe": lambda name: name,
-        **{title: lambda name, column=column: column.get(name, "")
+    columns = {}
+    for network in ("SegNet", "UNet"):
+        gains, least = recipe_gains(found, network)
+        columns[name(network, "")] = {
+            "the least": mean(least),
+            **{part: gain(values) for part, values in gains.items()}}
+    return markdown(list(columns["SegNet"]), {
+        "recipe": lambda part: part,
+        **{title: lambda part, column=column: column[part]
            for title, column in columns.items()}})
 
 
@@ -510,7 +500,8 @@ def translated(table, language):
 def text(results):
     """Mean scores of trainings as plain text, for the terminal."""
     return table_of(results).groupby(
-        ["framework", "network", "start", "change", "rate", "variant"],
+        ["framework", "network", "start", "change", "rate", "seed",
+         "variant"],
         sort=False)[["Dice", "IoU", "HD95"]].mean().round(3).to_string()
 
 
