@@ -302,7 +302,7 @@ def test_a_peer_learns_from_synthetic_images_once(tmp_path, monkeypatch):
                         lambda: torch.nn.Conv2d(3, 1, kernel_size=1))
     monkeypatch.setitem(networks.moles.RECIPE, "count", 20)
     monkeypatch.setitem(networks.moles.RECIPE, "epochs", 1)
-    one = replace(SHORT, network="one", start="synthetic")
+    one = replace(SHORT, network="one", start="synthetic", rate=0.1)
     found = trainings.run(one)
     assert found["weights"] == 4
     assert 0 < np.mean(found["scores"]["Dice"]) < 1
@@ -325,9 +325,9 @@ def test_imagenet_weights_lie_where_they_belong():
 
 @pytest.mark.full
 def test_the_older_lesson_is_trained_as_there():
-    found = trainings.run(replace(SHORT, network=older.NAME,
+    found = trainings.run(replace(SHORT, network=older.NAME, epochs=4,
                                   change="96×128 pixels"))
-    assert found["steps"] == 5 and found["weights"] == 974_417
+    assert found["steps"] == 20 and found["weights"] == 974_417
     assert 0 < np.mean(found["scores"]["Dice"]) < 1
 
 
