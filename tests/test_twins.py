@@ -164,8 +164,8 @@ def test_a_network_computes_the_same(twins, pytorch, tensorflow, precision):
     """Logits, loss, every gradient, running statistics.
 
     In float32, as the lesson runs, a swapped maximum may disturb a few
-    pixels, and with them all gradients of a batch. That is so in most
-    batches; what the code did otherwise would be seen in all of them.
+    pixels, and with them all gradients of a batch. That is so in
+    about half of the batches; another computation would be seen in all.
     """
     one, other = twins
     share, agreeing, batches, *bounds = AGREE[precision]

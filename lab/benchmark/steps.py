@@ -22,8 +22,7 @@ from data import storage
 from lab import arguments
 from lab.benchmark import networks, older
 from lab.benchmark.hardware import small_lesson
-from lab.benchmark.record import read, write
-from lab.lesson import machine
+from lab.benchmark.record import about, read, write
 
 FILE = storage.ROOT / "benchmark/steps.json"
 
@@ -79,9 +78,7 @@ def main():
              for name in [*networks.OWN, *networks.PEERS]}
     for change, size in older.SIZES.items():
         calls[older.NAME + change] = older_step(size)
-    found = {"about": {**machine(), "cores": 1, "precision": "float32",
-                       "framework": f"torch {torch.__version__}",
-                       "date": time.strftime("%Y-%m-%d")},
+    found = {"about": about(lesson) | {"cores": 1, "precision": "float32"},
              "seconds": measured(calls, options.rounds)}
     write(FILE, found)
     print(json.dumps(found, indent=1))
